@@ -1,0 +1,9 @@
+"""One classical method per file."""
+
+METHODS = {
+    "kmeans": "pipeline.classical.kmeans:KMeans",
+    "majority_class": "pipeline.classical.majority_class:MajorityClass",
+    "mean_threshold": "pipeline.classical.mean_threshold:MeanThreshold",
+    "otsu": "pipeline.classical.otsu:Otsu",
+    "spatial_prior": "pipeline.classical.spatial_prior:SpatialPrior",
+}

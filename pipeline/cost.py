@@ -1,0 +1,60 @@
+"""What a method costs: time and memory for one image after the other."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from pipeline.inference import Fitted
+from pipeline.machine import Load, peak_memory_mb
+
+
+def measured(self) -> dict[str, float | bool]:
+        """`load_average` over the last minute, and `under_load`: others used more than a tenth of the cores."""
+        wall_s, busy_s, own_s = (now - then for now, then in zip(self._read(), self._started, strict=True))
+        others = (busy_s - own_s) / max(wall_s * psutil.cpu_count(), 1e-9)
+        return {"load_average": round(os.getloadavg()[0], 2), "under_load": others > BUSY_SHARE}
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle_s = machine.idle + getattr(machine, "iowait", 0.0)
+        return time.monotonic(), sum(machine[:8]) - idle_s, own.user + own.system
+
+
+def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | int | bool]:
+    """Time one image after the other, alone on this machine as far as this pipeline goes: a file lock sees to that.
+
+    Parameters
+    ----------
+    images : (H, W, 3) uint8 each
+
+    Returns
+    -------
+    dict with latency_ms (median), images_per_s, peak_memory_mb (this process and its libraries), load_average, under_load,
+    and where the method has them parameters and multiply_adds (of the first image's size)
+    """
+    lock = Path(tempfile.gettempdir()) / "segmentation-pipeline-timing.lock"
+    with FileLock(lock, mode=0o666):
+        for image in images[:2]:  # warm-up
+            method.segment(image)
+        load = Load()
+        seconds = [_timed(method, image) for image in images]
+        busy = load.measured()
+    return {
+        **method.cost(*images[0].shape[:2]),
+        "latency_ms": 1000 * statistics.median(seconds),
+        "images_per_s": len(seconds) / sum(seconds),
+        "peak_memory_mb": peak_memory_mb(),
+        **busy,
+    }
+
+
+def _timed(method: Fitted, image: np.ndarray) -> float:
+    started_at_s = time.perf_counter()
+    method.segment(image)  # its arrays are on the CPU when it returns, so a GPU has finished too
+    return time.perf_counter() - started_at_s

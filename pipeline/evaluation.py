@@ -1,0 +1,69 @@
+"""One protocol for every method: predict a split, score it at native resolution, keep some pictures, measure the cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline import files
+from pipeline.inference import Fitted
+from pipeline.metrics import METRICS
+from pipeline.structures import Sample
+from pipeline.table import look_up
+
+
+def score(
+    method: Fitted, samples: Iterable[Sample], *, pictured: Sequence[str], pictures: Path
+) -> tuple[dict[str, float], dict[str, list[dict]]]:
+    """Predict every sample, score it with every metric of the table, and write the pictures of the ids in `pictured`.
+
+    Parameters
+    ----------
+    pictured : ids of samples
+    pictures : folder that gets ID.png, the prediction in the classes' colours
+
+    Returns
+    -------
+    {score: number}, flat, and {table: rows}, of all metrics together. What a metric cannot say is absent.
+
+    Raises
+    ------
+    ValueError : a prediction has not the size of its image.
+    """
+    metrics = [look_up(METRICS, name, kind="metric")(method.label_space) for name in METRICS]
+    pictures.mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        prediction = method.segment(sample.image)
+        if prediction.shape != sample.shape:
+            raise ValueError(f"{sample.id}: the prediction is {prediction.shape} and the image {sample.shape} (height, width)")
+        for metric in metrics:
+            metric.update(sample, prediction)
+        if sample.id in pictured:
+            painted = method.label_space.paint(prediction.semantic(method.label_space))
+            cv2.imwrite(str(pictures / f"{sample.id}.png"), painted[..., ::-1])
+    scores: dict[str, float] = {}
+    tables: dict[str, list[dict]] = {}
+    for metric in metrics:
+        scores |= metric.scores()
+        tables |= metric.tables()
+    return scores, tables
+
+
+def write(folder: Path, scores: Mapping[str, float], tables: Mapping[str, Sequence[dict]]) -> None:
+    """Write metrics.json and a CSV file for each table."""
+    files.write_json(folder / "metrics.json", dict(scores))
+    for name, rows in tables.items():
+        files.write_csv(folder / f"{name}.csv", rows)
+
+
+def evenly(ids: Sequence[str], count: int) -> list[str]:
+    """`count` of the ids, spread evenly; the same ones for every method.
+
+    Examples
+    --------
+    >>> evenly(["a", "b", "c", "d", "e"], 2)
+    ['a', 'e']
+    """
+    places = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)
+    return [ids[place] for place in places]

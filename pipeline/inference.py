@@ -1,0 +1,198 @@
+"""A fitted method as an object that maps an image of any size to a prediction, whatever kind of method it is.
+
+A fitted method is a folder: model.json and the files beside it. It loads without params.yaml and without pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.classical import METHODS
+from pipeline.models import NETWORKS
+from pipeline.postprocess import POSTPROCESSES
+from pipeline.structures import LabelSpace, Prediction, Prompt, SemanticMap
+from pipeline.table import look_up
+
+
+class Fitted(ABC):
+    """A method ready to use."""
+
+    def __init__(self, description: dict):
+        self.description = description
+        self.label_space = LabelSpace.from_json(description["label_space"])
+
+    @abstractmethod
+    def segment(self, image: np.ndarray, prompt: Prompt | None = None) -> Prediction:
+        """(H, W, 3) uint8 RGB to a prediction of the same height and width."""
+
+    def cost(self, height: int, width: int) -> dict[str, int]:
+        """`parameters` and `multiply_adds` for one image of this size, where the method has such numbers."""
+        return {}
+
+
+def load(folder: str | Path, *, predict: dict | None = None, device=None, threads: int | None = None) -> Fitted:
+    """The fitted method in `folder`.
+
+    Parameters
+    ----------
+    folder : runs/K/model, or a copy of it anywhere
+    predict : the predict half of its entry; {} where left out
+    device : torch device of a network; picked automatically where left out
+    threads : CPU threads of a network; torch's own choice where left out
+
+    Raises
+    ------
+    ValueError : the folder holds no model.json, or one of a kind that this version does not know.
+    """
+    path = Path(folder) / "model.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: no model.json there; fit the method first (`dvc repro`)")
+    description = json.loads(path.read_text(encoding="utf-8"))
+    if description["kind"] not in _LOADERS:
+        raise ValueError(f"{path}: kind {description['kind']!r} is none of {', '.join(_LOADERS)}")
+    return _LOADERS[description["kind"]](Path(folder), description, predict or {}, device, threads)
+
+
+class FittedClassical(Fitted):
+    """A classical method; it works at the native size."""
+
+    def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
+        super().__init__(description)
+        build = look_up(METHODS, description["method"], kind="classical method")
+        self.method = build(self.label_space, **description["options"])
+        self.method.load(folder)
+
+    def segment(self, image, prompt=None):
+        return self.method.segment(image, prompt)
+
+
+class FittedNetwork(Fitted):
+    """A network: the image is scaled to the training size, padded, predicted, and the prediction scaled back."""
+
+    def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
+        import torch
+        from safetensors.torch import load_file
+
+        super().__init__(description)
+        if threads:
+            torch.set_num_threads(threads)
+        options = dict(description["options"])
+        if "pretrained" in options:
+            options["pretrained"] = False  # all weights stand in the file
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = look_up(NETWORKS, description["method"], kind="network")(self.label_space, **options)
+        self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        self.network.to(self.device, memory_format=torch.channels_last).eval()
+        self.options = segment_options(**predict)
+        self.short_side = description["short_side"]
+
+    def segment(self, image, prompt=None):
+        height, width = image.shape[:2]
+        small = resize_short_side(image, self.short_side)
+        prediction = self._predict(small)
+        if self.options["flip"]:
+            prediction = self._merged(prediction, self._predict(small[:, ::-1]))
+        return prediction.resized(height, width)
+
+    def _predict(self, image: np.ndarray) -> Prediction:
+        import torch
+
+        with torch.inference_mode():
+            return self.network.predict(self._batch(image), probabilities=True)[0].cropped(*image.shape[:2])
+
+    def _batch(self, image: np.ndarray):
+        """(H, W, 3) uint8 to a normalised (1, 3, H', W') tensor, padded on the right and below to the stride."""
+        import torch
+
+        padding = [(0, -side % self.network.stride) for side in image.shape[:2]]
+        padded = np.pad(image, [*padding, (0, 0)])
+        return self.network.normalised(torch.from_numpy(padded)[None].to(self.device))
+
+    def _merged(self, straight: Prediction, mirrored: Prediction) -> SemanticMap:
+        if getattr(straight, "probabilities", None) is None:
+            raise ValueError(
+                f"{self.description['name']}: predict.flip averages class probabilities, and {self.description['method']} "
+                "has none; set flip: false"
+            )
+        mean = (straight.probabilities + mirrored.probabilities[:, :, ::-1]) / 2
+        return SemanticMap.from_probabilities(mean, self.label_space)
+
+    def cost(self, height, width):
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        image = resize_short_side(np.zeros((height, width, 3), np.uint8), self.short_side)
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            self.network.predict(self._batch(image))
+        passes = 2 if self.options["flip"] else 1
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return {"parameters": parameters, "multiply_adds": passes * counter.get_total_flops() // 2}
+
+
+class FittedFusion(Fitted):
+    """Two fitted methods, each with its default prediction options, and the rule that joins their predictions."""
+
+    def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
+        super().__init__(description)
+        self.semantic = load(folder / "semantic", device=device, threads=threads)
+        self.instance = load(folder / "instance", device=device, threads=threads)
+        self.join = look_up(POSTPROCESSES, description["method"], kind="fusion")
+        self.options = predict
+
+    def segment(self, image, prompt=None):
+        return self.join(
+            self.semantic.segment(image, prompt),
+            self.instance.segment(image, prompt),
+            label_space=self.label_space,
+            **self.options,
+        )
+
+    def cost(self, height, width):
+        parts = [part.cost(height, width) for part in (self.semantic, self.instance)]
+        return {name: parts[0][name] + parts[1][name] for name in parts[0] if name in parts[1]}
+
+
+_LOADERS = {"classical": FittedClassical, "network": FittedNetwork, "fusion": FittedFusion}
+
+
+def segment_options(*, flip: bool = False) -> dict:
+    """The predict half of a network's entry, checked and completed.
+
+    Parameters
+    ----------
+    flip : bool
+        Average the class probabilities of the image and of its mirror image.
+    """
+    if not isinstance(flip, bool):
+        raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
+    return {"flip": flip}
+
+
+def resize_short_side(image: np.ndarray, short_side: int | None) -> np.ndarray:
+    """(H, W, 3) uint8 scaled so that its shorter side is `short_side` px; unchanged for None."""
+    height, width = image.shape[:2]
+    size = scaled_size(height, width, short_side)
+    if size == (height, width):
+        return image
+    interpolation = cv2.INTER_AREA if size[0] < height else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=interpolation)
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width with the shorter one at `short_side` px and the aspect kept; as they are for None.
+
+    Examples
+    --------
+    >>> scaled_size(360, 480, 192)
+    (192, 256)
+    """
+    if short_side is None:
+        return height, width
+    scale = short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,0 +1,3 @@
+"""One loss per file."""
+
+LOSSES = {"cross_entropy": "pipeline.losses.cross_entropy:cross_entropy"}

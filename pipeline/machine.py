@@ -1,0 +1,34 @@
+"""The machine under a run: how much memory the process took, and how busy others kept the cores meanwhile."""
+
+import os
+import resource
+import time
+
+import psutil
+
+BUSY_SHARE = 0.1  # of all cores, used by others: more marks a figure as taken under load
+
+
+class Load:
+    """How busy others kept the machine since this was made."""
+
+    def __init__(self):
+        self._started = self._read()
+
+    def measured(self) -> dict[str, float | bool]:
+        """`load_average` over the last minute, and `under_load`: others used more than a tenth of the cores."""
+        wall_s, busy_s, own_s = (now - then for now, then in zip(self._read(), self._started, strict=True))
+        others = (busy_s - own_s) / max(wall_s * psutil.cpu_count(), 1e-9)
+        return {"load_average": round(os.getloadavg()[0], 2), "under_load": others > BUSY_SHARE}
+
+    @staticmethod
+    def _read() -> tuple[float, float, float]:
+        """Seconds: now, used by everybody on all cores, used by this process and its children."""
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle_s = machine.idle + getattr(machine, "iowait", 0.0)
+        return time.monotonic(), sum(machine[:8]) - idle_s, sum(own[:4])
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held so far, MB of 2^20 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kB on Linux

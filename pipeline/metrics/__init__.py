@@ -1,0 +1,3 @@
+"""One family of scores per file."""
+
+METRICS = {"confusion": "pipeline.metrics.confusion:Confusion"}

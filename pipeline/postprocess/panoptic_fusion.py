@@ -1,0 +1,63 @@
+"""Join a semantic and an instance prediction into a panoptic one."""
+
+import numpy as np
+
+from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Segment
+
+
+def panoptic_fusion(
+    semantic: Prediction,
+    instance: Prediction,
+    *,
+    label_space: LabelSpace,
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    stuff_area_px: int = 4096,
+) -> PanopticMap:
+    """Things from the instances in score order, stuff from the semantic map around them.
+
+    Parameters
+    ----------
+    semantic : gives the stuff classes
+    instance : an InstanceSet, or a PanopticMap whose things are taken
+    score_threshold : instances below it are dropped
+    overlap_threshold : an instance of which a smaller share than this is still free is dropped
+    stuff_area_px : stuff segments of fewer pixels are dropped (4096 is meant for pictures of COCO's size)
+
+    Returns
+    -------
+    PanopticMap of the shape of both; pixels that nothing claims are 0.
+
+    Raises
+    ------
+    ValueError : the shapes differ, or `instance` holds no instances.
+
+    References
+    ----------
+    Kirillov et al. 2019, Panoptic Segmentation, arXiv:1801.00868, section 7; thresholds as in panopticapi.
+    """
+    if semantic.shape != instance.shape:
+        raise ValueError(f"panoptic_fusion: the semantic map is {semantic.shape} and the instances {instance.shape}")
+    if isinstance(instance, PanopticMap):
+        instance = instance.instances(label_space)
+    if not isinstance(instance, InstanceSet):
+        raise ValueError(
+            f"panoptic_fusion: {type(instance).__name__} holds no instances; name an instance method in the fusion"
+        )
+    segments = np.zeros(semantic.shape, np.int32)
+    info: list[Segment] = []
+    for index in np.argsort(-instance.scores, kind="stable"):
+        mask = instance.masks[index]
+        free = mask & (segments == 0)
+        area = np.count_nonzero(mask)
+        if instance.scores[index] < score_threshold or not area or np.count_nonzero(free) < overlap_threshold * area:
+            continue
+        info.append(Segment(len(info) + 1, int(instance.classes[index]), score=float(instance.scores[index])))
+        segments[free] = info[-1].id
+    labels = semantic.semantic(label_space)
+    for category, isthing in enumerate(label_space.isthing):
+        free = (labels == category) & (segments == 0)
+        if not isthing and np.count_nonzero(free) >= max(1, stuff_area_px):
+            info.append(Segment(len(info) + 1, category))
+            segments[free] = info[-1].id
+    return PanopticMap(segments, tuple(info))

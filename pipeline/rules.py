@@ -1,0 +1,35 @@
+"""The rules of the data gate: how grave each is unless `gate.rules` of params.yaml says otherwise, and what it means.
+
+They stand apart from the gate so that a check of params.yaml need not import it.
+"""
+
+LEVELS = ("error", "warning", "ignore")
+
+# An image that breaks a rule on decoding (its file cannot be used) is left out where the rule is no error.
+RULES: dict[str, tuple[str, str]] = {
+    "no_image": ("error", "the source holds no image"),
+    "empty_split": ("error", "a split has no image"),
+    "too_few_groups": ("error", "fewer groups than splits"),
+    "outside_splits": ("error", "an image lies beside the official splits"),
+    "image_without_mask": ("error", "an image has no mask"),
+    "mask_without_image": ("error", "a mask has no image"),
+    "two_masks": ("error", "an image has more than one mask"),
+    "id_twice": ("error", "two images have one id"),
+    "zero_byte": ("error", "a file is empty"),
+    "unreadable_image": ("error", "a file is damaged, cut off, or no image"),
+    "animated_image": ("error", "an image has several frames"),
+    "image_depth": ("error", "an image has more than 8 bits per channel"),
+    "transparent_image": ("error", "an image has transparent pixels"),
+    "exif_rotation": ("error", "a viewer turns the image, the mask stays as stored"),
+    "size_mismatch": ("error", "image and mask differ in size"),
+    "colour_mask": ("error", "a mask holds colours where class indices are wanted"),
+    "lossy_mask": ("error", "a mask is stored as JPEG, which changes its values"),
+    "label_outside": ("error", "a label is no class"),
+    "all_void": ("error", "a mask has no labelled pixel"),
+    "constant_mask": ("warning", "a mask is one class from edge to edge"),
+    "unused_class": ("warning", "no mask holds the class"),
+    "duplicate_image": ("warning", "two images of a split have the same pixels"),
+    "duplicate_across_splits": ("warning", "two images of different splits have the same pixels"),
+    "near_duplicate": ("warning", "two images of different splits look alike"),
+    "group_across_splits": ("warning", "the official splits cut through a group"),
+}

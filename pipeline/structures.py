@@ -1,0 +1,440 @@
+"""What flows between the parts: samples, prompts and the three kinds of segmentation.
+
+Every structure checks its shapes on construction, so that a wrong array is refused where it is made.
+The three predictions share `shape`, `semantic`, `cropped` and `resized`: a caller that scores
+or draws never asks which kind it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class FaultError(ValueError):
+    """One or more `Fault`s; the message lists them all."""
+
+    def __init__(self, faults: Sequence[Fault]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a data set: the rule it breaks, where, and what to do."""
+
+    rule: str  # a key of pipeline.gate.RULES
+    file: str  # relative to the source
+    message: str  # got, wanted, and what to do
+    pixel: tuple[int, int] | None = None  # (x, y) of the first offender
+    value: str = ""
+
+    def __str__(self) -> str:
+        place = f" at pixel x={self.pixel[0]}, y={self.pixel[1]}" if self.pixel else ""
+        return f"{self.file}{place}: {self.message} [{self.rule}]"
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a data set, in order of their index.
+
+    Parameters
+    ----------
+    names : C class names, all different
+    colours : C RGB triples, 0..255
+    isthing : C flags; countable classes are things, the others stuff
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    isthing: tuple[bool, ...]
+
+    def __post_init__(self):
+        if not (len(self.names) == len(self.colours) == len(self.isthing)):
+            raise ValueError(
+                f"label space: {len(self.names)} names, {len(self.colours)} colours and {len(self.isthing)} thing flags; "
+                "give one of each per class"
+            )
+        if not self.names:
+            raise ValueError("label space: no class; give at least one")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"label space: {', '.join(twice)} stands there twice; class names must differ")
+        if self.num_classes > 65535:
+            raise ValueError(f"label space: {self.num_classes} classes, at most 65535 fit a uint16 label map")
+
+    @classmethod
+    def from_json(cls, given: dict) -> LabelSpace:
+        """The classes that `to_json` wrote."""
+        return cls(tuple(given["names"]), tuple(tuple(one) for one in given["colours"]), tuple(given["isthing"]))
+
+    def to_json(self) -> dict:
+        """What stands in dataset.json, arrays.json and model.json."""
+        return {"names": list(self.names), "colours": [list(one) for one in self.colours], "isthing": list(self.isthing)}
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+    @property
+    def void(self) -> int:
+        """The label that means "ignore": 255, or 65535 where there are more than 254 classes."""
+        return 255 if self.num_classes <= 254 else 65535
+
+    @property
+    def dtype(self) -> type:
+        return np.uint8 if self.num_classes <= 254 else np.uint16
+
+    @property
+    def has_things(self) -> bool:
+        return any(self.isthing)
+
+    @cached_property
+    def palette(self) -> np.ndarray:
+        """(void + 1, 3) uint8: the colour of each label; void is black."""
+        palette = np.zeros((self.void + 1, 3), np.uint8)
+        palette[: self.num_classes] = self.colours
+        return palette
+
+    def paint(self, labels: np.ndarray) -> np.ndarray:
+        """Colour a (H, W) label map: (H, W, 3) uint8."""
+        return self.palette[labels]
+
+    def check(self, labels: np.ndarray, *, where: str) -> None:
+        """Raise ValueError where (H, W) integer `labels` hold anything but classes and void."""
+        if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"{where}: labels are {labels.shape} {labels.dtype}, wanted (H, W) uint8 or uint16")
+        wrong = (labels >= self.num_classes) & (labels != self.void)
+        if wrong.any():
+            y, x = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{where}: label {labels[y, x]} at pixel x={x}, y={y} is outside 0..{self.num_classes - 1} "
+                f"and is not void ({self.void}); fix the mask or add the class"
+            )
+
+
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize an (H, W) integer map by nearest neighbour, sampled at pixel centres."""
+    if labels.shape == (height, width):
+        return labels
+    if labels.dtype == np.int32:  # OpenCV's exact mode takes what float32 and float64 hold; ids stay below 2^24
+        return cv2.resize(labels.astype(np.float64), (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@dataclass(frozen=True)
+class SemanticMap:
+    """A class for every pixel.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8 or uint16, class index or void
+    probabilities : (C, H, W) float32 that sums to 1 over C, or None where the method has none
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.labels.ndim != 2 or self.labels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"SemanticMap: labels are {self.labels.shape} {self.labels.dtype}, wanted (H, W) uint8 or uint16")
+        given = self.probabilities
+        if given is not None and (given.ndim != 3 or given.shape[1:] != self.labels.shape or given.dtype != np.float32):
+            raise ValueError(
+                f"SemanticMap: probabilities are {given.shape} {given.dtype}, wanted (C, {self.labels.shape[0]}, "
+                f"{self.labels.shape[1]}) float32"
+            )
+
+    @classmethod
+    def from_probabilities(cls, probabilities: np.ndarray, label_space: LabelSpace) -> SemanticMap:
+        """The most probable class of each pixel; the first of equals."""
+        return cls(probabilities.argmax(axis=0).astype(label_space.dtype), probabilities)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.labels.shape
+
+    def semantic(self, label_space: LabelSpace) -> np.ndarray:
+        """(H, W) labels in the type of `label_space`."""
+        return self.labels.astype(label_space.dtype, copy=False)
+
+    def cropped(self, height: int, width: int) -> SemanticMap:
+        """The top left `height` x `width` pixels: what padding on the right and below added goes."""
+        given = self.probabilities
+        return SemanticMap(self.labels[:height, :width], None if given is None else given[:, :height, :width])
+
+    def resized(self, height: int, width: int) -> SemanticMap:
+        """The map at another size: probabilities bilinearly, then the best class; bare labels by nearest neighbour."""
+        if self.shape == (height, width):
+            return self
+        if self.probabilities is None:
+            return SemanticMap(resize_labels(self.labels, height, width))
+        probabilities = np.stack([cv2.resize(plane, (width, height)) for plane in self.probabilities])
+        return SemanticMap(probabilities.argmax(axis=0).astype(self.labels.dtype), probabilities)
+
+
+@dataclass(frozen=True)
+class InstanceSet:
+    """Objects that may overlap.
+
+    Parameters
+    ----------
+    masks : (N, H, W) bool
+    classes : (N,) int64, class index
+    scores : (N,) float32 in 0..1; ones for truth
+    iscrowd : (N,) bool; a region of objects that nobody told apart
+    """
+
+    masks: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    iscrowd: np.ndarray
+
+    def __post_init__(self):
+        if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
+            raise ValueError(f"InstanceSet: masks are {self.masks.shape} {self.masks.dtype}, wanted (N, H, W) bool")
+        wanted = (len(self.masks),)
+        for name in ("classes", "scores", "iscrowd"):
+            shape = getattr(self, name).shape
+            if shape != wanted:
+                raise ValueError(f"InstanceSet: {name} are {shape}, wanted {wanted}, one per mask")
+
+    @classmethod
+    def build(cls, masks, classes, scores=None, iscrowd=None) -> InstanceSet:
+        """From anything array-like; `scores` default to 1 and `iscrowd` to False."""
+        masks = np.asarray(masks, bool)
+        count = len(masks)
+        return cls(
+            masks,
+            np.asarray(classes, np.int64),
+            np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+            np.zeros(count, bool) if iscrowd is None else np.asarray(iscrowd, bool),
+        )
+
+    @classmethod
+    def empty(cls, height: int, width: int) -> InstanceSet:
+        return cls.build(np.zeros((0, height, width), bool), np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, chosen) -> InstanceSet:
+        return InstanceSet(self.masks[chosen], self.classes[chosen], self.scores[chosen], self.iscrowd[chosen])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.masks.shape[1:]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) float32: x0, y0, x1, y1 around each mask, x1 and y1 excluded; zeros around an empty one."""
+        boxes = np.zeros((len(self), 4), np.float32)
+        for box, mask in zip(boxes, self.masks, strict=True):
+            columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+            if len(columns):
+                box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        return boxes
+
+    def semantic(self, label_space: LabelSpace) -> np.ndarray:
+        """(H, W) labels, painted from the lowest score to the highest; what no mask covers is void."""
+        labels = np.full(self.shape, label_space.void, label_space.dtype)
+        for index in np.argsort(self.scores, kind="stable"):
+            labels[self.masks[index]] = self.classes[index]
+        return labels
+
+    def cropped(self, height: int, width: int) -> InstanceSet:
+        """The top left `height` x `width` pixels of every mask."""
+        return replace(self, masks=self.masks[:, :height, :width])
+
+    def resized(self, height: int, width: int) -> InstanceSet:
+        """Every mask at another size, by nearest neighbour."""
+        if self.shape == (height, width):
+            return self
+        masks = np.zeros((len(self), height, width), bool)
+        for index, mask in enumerate(self.masks):
+            masks[index] = resize_labels(mask.view(np.uint8), height, width).view(bool)
+        return replace(self, masks=masks)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a panoptic map: a thing, or all the pixels of a stuff class."""
+
+    id: int  # 1..2^24 - 1, so that it fits the three bytes of COCO's PNG
+    category: int  # class index
+    iscrowd: bool = False
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class PanopticMap:
+    """Every pixel belongs to one segment at most.
+
+    Parameters
+    ----------
+    segments : (H, W) int32, segment id; 0 is "nothing"
+    info : what each id is; every id of the map stands here once
+    """
+
+    segments: np.ndarray
+    info: tuple[Segment, ...] = field(default=())
+
+    def __post_init__(self):
+        if self.segments.ndim != 2 or self.segments.dtype != np.int32:
+            raise ValueError(f"PanopticMap: segments are {self.segments.shape} {self.segments.dtype}, wanted (H, W) int32")
+        known = [segment.id for segment in self.info]
+        if len(set(known)) != len(known) or any(not 0 < one < 1 << 24 for one in known):
+            raise ValueError(f"PanopticMap: segment ids {known} must differ and lie in 1..{(1 << 24) - 1}")
+        unknown = np.setdiff1d(self.segments, np.array([0, *known]))
+        if len(unknown):
+            raise ValueError(f"PanopticMap: ids {unknown[:5].tolist()} stand in the map and not in its info")
+
+    @classmethod
+    def from_labels(cls, labels: np.ndarray, label_space: LabelSpace) -> PanopticMap:
+        """One segment for each class present, its id the class index + 1; void becomes 0."""
+        label_space.check(labels, where="PanopticMap.from_labels")
+        segments = np.where(labels == label_space.void, 0, labels.astype(np.int32) + 1).astype(np.int32)
+        return cls(segments, tuple(Segment(int(one), int(one) - 1) for one in np.unique(segments) if one))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.segments.shape
+
+    def semantic(self, label_space: LabelSpace) -> np.ndarray:
+        """(H, W) labels; what no segment covers is void."""
+        ids, inverse = np.unique(self.segments, return_inverse=True)
+        category = {segment.id: segment.category for segment in self.info}
+        table = np.array([category.get(int(one), label_space.void) for one in ids], label_space.dtype)
+        return table[inverse.reshape(self.shape)]
+
+    def instances(self, label_space: LabelSpace) -> InstanceSet:
+        """The things of the map as non-overlapping masks."""
+        things = [segment for segment in self.info if label_space.isthing[segment.category]]
+        if not things:
+            return InstanceSet.empty(*self.shape)
+        return InstanceSet.build(
+            np.stack([self.segments == segment.id for segment in things]),
+            [segment.category for segment in things],
+            [segment.score for segment in things],
+            [segment.iscrowd for segment in things],
+        )
+
+    def cropped(self, height: int, width: int) -> PanopticMap:
+        """The top left `height` x `width` pixels; segments that vanish leave `info`."""
+        return self._with(self.segments[:height, :width])
+
+    def resized(self, height: int, width: int) -> PanopticMap:
+        """The map at another size, by nearest neighbour; segments that vanish leave `info`."""
+        return self if self.shape == (height, width) else self._with(resize_labels(self.segments, height, width))
+
+    def _with(self, segments: np.ndarray) -> PanopticMap:
+        present = set(np.unique(segments).tolist())
+        return PanopticMap(segments, tuple(segment for segment in self.info if segment.id in present))
+
+
+Prediction = SemanticMap | InstanceSet | PanopticMap
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a person points at. Any part may be missing.
+
+    Parameters
+    ----------
+    box : (4,) float32, x0, y0, x1, y1 in pixels, x1 and y1 excluded
+    points : (N, 2) float32, x and y in pixels
+    scribbles : (H, W) uint8 or uint16, class index where drawn, void elsewhere
+    """
+
+    box: np.ndarray | None = None
+    points: np.ndarray | None = None
+    scribbles: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its truth.
+
+    Parameters
+    ----------
+    id : unique in the data set; safe as a file name
+    split : "train", "val" or "test"; None where the source has no official split
+    group : what must not fall into two splits: sequence, patient, scene; the id where none is known
+    image : (H, W, 3) uint8 RGB
+    truth : the panoptic truth; a semantic data set has one segment per class
+    instances : all objects, overlapping and crowd ones too; None where the source has nothing beyond `truth`
+    """
+
+    id: str
+    split: str | None
+    group: str
+    image: np.ndarray
+    truth: PanopticMap
+    instances: InstanceSet | None = None
+
+    def __post_init__(self):
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"{self.id}: image is {self.image.shape} {self.image.dtype}, wanted (H, W, 3) uint8 RGB")
+        for name, part in (("truth", self.truth), ("instances", self.instances)):
+            if part is not None and part.shape != self.image.shape[:2]:
+                raise ValueError(f"{self.id}: image is {self.image.shape[:2]} and {name} {part.shape} (height, width)")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.image.shape[:2]
+
+    def objects(self, label_space: LabelSpace) -> InstanceSet:
+        """All things of the truth, whichever way the source gave them."""
+        return self.instances if self.instances is not None else self.truth.instances(label_space)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sample that a reader has found and not yet opened.
+
+    `decode` opens it and raises `FaultError` with everything wrong with it. It is picklable (a `functools.partial`
+    of a module's function), since convert decodes on all cores.
+    """
+
+    id: str
+    split: str | None
+    group: str
+    decode: Callable[[], Sample]
+    image_file: Path | None = None  # 8-bit JPEG or PNG bytes are copied from here untouched; None for generated images
+    truth_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found in a source: the classes, the records, and the faults seen without opening any file."""
+
+    name: str
+    label_space: LabelSpace
+    records: tuple[Record, ...]
+    faults: tuple[Fault, ...] = ()
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth of one training picture, cut and turned together with it.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8 or uint16, class index or void
+    instances : the objects, overlapping ones too; None where they were not asked for
+    """
+
+    labels: np.ndarray
+    instances: InstanceSet | None = None
+
+    def __post_init__(self):
+        if self.instances is not None and self.instances.shape != self.labels.shape:
+            raise ValueError(f"Target: labels are {self.labels.shape} and instances {self.instances.shape}")

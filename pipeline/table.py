@@ -1,0 +1,35 @@
+"""Look an entry of a table up: name -> "module:attribute", imported only when it is chosen."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+
+
+def look_up(table: Mapping[str, str], name: str, *, kind: str):
+    """The class or function that `table` lists under `name`.
+
+    Parameters
+    ----------
+    table : name -> "module:attribute"
+    kind : what the entries are, for the error: "network", "loss"
+
+    Raises
+    ------
+    ValueError : the table has no such name; the choices are listed.
+
+    Examples
+    --------
+    >>> look_up({"square_root": "math:sqrt"}, "square_root", kind="function")(9.0)
+    3.0
+    """
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(table))}.{hint}")
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def module_file(table: Mapping[str, str], name: str) -> str:
+    """The file of an entry, relative to the repository: `pipeline/models/unet.py`."""
+    return table[name].split(":")[0].replace(".", "/") + ".py"

@@ -1,0 +1,91 @@
+"""What a training must remember to go on as if it had never stopped."""
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+@dataclass
+class Progress:
+    """Where a training stands. Nothing random is here: order, augmentation and dropout follow from seed and step."""
+
+    step: int = 0  # optimiser steps done
+    epoch: int = 0  # epochs finished
+    best_epoch: int = 0
+    best_miou: float = -1.0
+    stale_epochs: int = 0  # since the best one
+    elapsed_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    is_finished: bool = False
+    sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses so far, weighted by samples
+    seen: int = 0  # samples behind `sums`
+    history: list[dict] = field(default_factory=list)
+
+
+class Checkpoint:
+    """A folder that holds the newest state, and the weights of the best epoch.
+
+    Every file is written beside its place and moved there, so that a kill at any moment leaves a whole one. The best
+    weights bear their epoch's number and are written before the state that names them.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "last.pt"
+
+    def best_weights(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch:05d}.safetensors"
+
+    def save(self, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> None:
+        state = {
+            "progress": asdict(progress),
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(),
+        }
+        partial = self._state.with_suffix(".part")
+        torch.save(state, partial)
+        partial.replace(self._state)
+
+    def save_best(self, network: nn.Module, epoch: int) -> None:
+        path = self.best_weights(epoch)
+        partial = path.with_suffix(".part")
+        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, partial)
+        partial.replace(path)
+
+    def drop_old_best(self, epoch: int) -> None:
+        """Remove the weights of earlier best epochs; called once a state that names `epoch` is on disk."""
+        for path in self.folder.glob("best-*.safetensors"):
+            if path != self.best_weights(epoch):
+                path.unlink()
+
+    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer, scaler, device: torch.device) -> Progress:
+        """Fill network, optimiser and scaler from disk and return the progress; a fresh one where nothing is saved."""
+        if not self._state.is_file():
+            return Progress()
+        state = torch.load(self._state, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+        return Progress(**state["progress"])
+
+    def load_best(self, network: nn.Module, epoch: int) -> None:
+        network.load_state_dict(load_file(self.best_weights(epoch)))
+
+
+def drop_finished(folder: Path, *, but: str) -> None:
+    """Remove the finished trainings beside `but` under checkpoints/KEY; interrupted ones stay, they are worth hours."""
+    for path in sorted(folder.glob("*")):
+        state = path / "last.pt"
+        if path.name == but or not state.is_file():
+            continue
+        if torch.load(state, map_location="cpu", weights_only=True, mmap=True)["progress"]["is_finished"]:
+            shutil.rmtree(path)

@@ -1,0 +1,119 @@
+"""params.yaml is checked whole, and every fault is one line that says where, what and what to do."""
+
+import copy
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import check, config
+
+ROOT = Path(__file__).parent.parent
+CONTENT = yaml.safe_load((ROOT / "presets/shapes.yaml").read_text())
+
+
+def faults_of(tmp_path, change) -> str:
+    content = copy.deepcopy(CONTENT)
+    change(content)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError) as caught:
+        check.load_params(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_preset_is_valid(path):
+    assert check.load_params(path).methods
+
+
+def test_the_committed_default_is_the_shapes_preset():
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=ROOT, capture_output=True, text=True)
+    if shown.returncode:
+        pytest.skip("not a git checkout")
+    assert shown.stdout == (ROOT / "presets/shapes.yaml").read_text()
+
+
+def test_sections_are_frozen():
+    params = config.load(ROOT / "presets/shapes.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.seed = 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: c["networks"]["unet"]["fit"].update(epoch=3), "networks.unet.fit.epoch: unknown key; did you mean epochs?"),
+        (lambda c: c.update(sed=3), "sed: unknown key; did you mean seed?"),
+        (lambda c: c["augment"]["policy"].update(blur=1), "augment.policy.blur: unknown key; known here: horizontal_flip"),
+        (lambda c: c.pop("evaluate"), "evaluate: missing"),
+        (lambda c: c.update(seed="0"), "seed: '0': input should be a valid integer"),
+        (lambda c: c["networks"]["unet"]["fit"]["optimizer"].update(learning_rate="1e-3"), "write 0.001 or 1.0e-3"),
+        (lambda c: c["networks"]["unet"]["fit"]["optimizer"].update(learning_rate=-0.1), "greater than 0"),
+        (lambda c: c["networks"]["unet"]["fit"]["optimizer"].update(name="adamm"), "'adam', 'adamw' or 'sgd'"),
+        (lambda c: c["dataset"]["splits"].update(train=0.9), "dataset.splits: 0.9 + 0.15 + 0.15 is not 1"),
+        (
+            lambda c: c["dataset"].update(reader="shape"),
+            "unknown reader 'shape'; choose one of: camvid, folder, shapes. Did you mean",
+        ),
+        (lambda c: c["dataset"].update(source="https://host/x.zip"), "is an address. Write it with its SHA-256"),
+        (
+            lambda c: c["dataset"]["options"].update(trian=3),
+            "dataset.options.trian: reader shapes has no such option; it takes: ",
+        ),
+        (
+            lambda c: c["classical"]["otsu"]["fit"].update(method="otso"),
+            "unknown classical method 'otso'; choose one of: kmeans",
+        ),
+        (lambda c: c["classical"]["kmeans"]["fit"]["options"].update(k=3), "kmeans has no such option; it takes: clusters"),
+        (lambda c: c["networks"]["unet"]["fit"].update(model="unte"), "unknown network 'unte'; choose one of: fcn_plain, unet"),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["options"].update(widht=3),
+            "network unet has no such option; it takes: batch_norm",
+        ),
+        (
+            lambda c: c["networks"]["unet_encoder"]["fit"]["options"].pop("encoder"),
+            "options.encoder: missing; network unet_encoder",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["loss"][0].update(name="dise"),
+            "unknown loss 'dise'; choose one of: cross_entropy",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["schedule"]["options"].update(power=1),
+            "schedule one_cycle has no such option",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(flipp=True),
+            "prediction segment has no such option; it takes: flip",
+        ),
+        (lambda c: c["gate"]["rules"].update(all_viod="warning"), "unknown rule 'all_viod'; choose one of: "),
+        (lambda c: c["networks"].update(otsu=c["networks"]["unet"]), "otsu: stands in two sections"),
+        (lambda c: c["networks"].update({"a/b": c["networks"]["unet"]}), "use letters, digits, _ and - only"),
+        (
+            lambda c: c["fusions"].update(
+                both={"semantic": "unet", "instance": "x", "fit": {"method": "panoptic_fusion"}, "predict": {}}
+            ),
+            "fusions.both.instance: no method 'x'; choose one of: kmeans, majority_class",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_place_and_choices(tmp_path, change, message):
+    assert message in faults_of(tmp_path, change)
+
+
+def test_all_faults_come_at_once(tmp_path):
+    def change(content):
+        content["networks"]["unet"]["fit"]["options"]["widht"] = 3
+        content["classical"]["otsu"]["fit"]["method"] = "otso"
+
+    assert len(faults_of(tmp_path, change).splitlines()) == 2
+
+
+def test_no_yaml_is_one_clear_error(tmp_path):
+    (tmp_path / "params.yaml").write_text("seed: [1")
+    with pytest.raises(ValueError, match=r"params\.yaml: not valid YAML"):
+        config.load(tmp_path / "params.yaml")
+    with pytest.raises(ValueError, match="no such file; copy one from presets/"):
+        config.load(tmp_path / "other.yaml")

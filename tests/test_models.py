@@ -1,0 +1,157 @@
+"""What every network of the table keeps to, and what is true of each."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import inference
+from pipeline.models import NETWORKS
+from pipeline.models._network import Targets
+from pipeline.structures import LabelSpace
+from pipeline.table import look_up
+from pipeline.training import criterion, fit
+
+SMALL = {
+    "fcn_plain": {"widths": [4, 8]},
+    "unet": {"width": 4, "depth": 2},
+    "unet_encoder": {"encoder": "tf_efficientnet_lite0", "pretrained": False, "widths": [16, 8, 8, 8, 4]},
+}
+
+
+def space(num_classes: int) -> LabelSpace:
+    return LabelSpace(
+        tuple(f"class {index}" for index in range(num_classes)), ((9, 9, 9),) * num_classes, (False,) * num_classes
+    )
+
+
+def build(name, *, num_classes=3, seed=0, **options):
+    torch.manual_seed(seed)
+    network = look_up(NETWORKS, name, kind="network")(space(num_classes), **(SMALL[name] | options))
+    loss = [{"name": "cross_entropy", "weight": 1.0, "options": {}}]
+    network.criterion = criterion.build(loss, ignore_label=255, statistics={}, device=torch.device("cpu"))
+    return network
+
+
+def test_every_network_of_the_table_is_tested_here():
+    assert set(SMALL) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("num_classes", [1, 5])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_have_the_size_of_the_input(name, num_classes):
+    network = build(name, num_classes=num_classes).eval()
+    height, width = 2 * network.stride, 3 * network.stride
+    assert network(torch.zeros(2, 3, height, width))["out"].shape == (2, num_classes, height, width)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_gradient_reaches_every_parameter(name):
+    network = build(name)
+    side = 2 * network.stride
+    labels = torch.arange(2 * side * side).reshape(2, side, side) % 3
+    losses = network.losses(torch.rand(2, 3, side, side, generator=torch.manual_seed(1)), Targets(labels))
+    sum(losses.values()).backward()
+    without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_seed_decides_the_weights(name):
+    one, same, other = (build(name, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_losses_and_predictions_of_one_pass_are_those_of_two(name):
+    network = build(name).eval()
+    images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride, generator=torch.manual_seed(0))
+    targets = Targets(torch.zeros(2, *images.shape[2:], dtype=torch.int64))
+    losses, predictions = network.assess(images, targets)
+    assert losses == network.losses(images, targets)
+    assert all(np.array_equal(a.labels, b.labels) for a, b in zip(predictions, network.predict(images), strict=True))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 50), (64, 96)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
+    network = build(name)
+    network(torch.rand(2, 3, 4 * network.stride, 4 * network.stride))  # moves the batch statistics
+    network.eval()
+    fit.save_network(tmp_path, network)
+    description = {
+        "name": name,
+        "kind": "network",
+        "method": name,
+        "options": SMALL[name],
+        "label_space": network.label_space.to_json(),
+        "short_side": None,
+    }
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    prediction = inference.load(tmp_path, device="cpu").segment(image)
+    assert prediction.shape == size and prediction.probabilities.shape == (3, *size)
+    padded = np.pad(image, [(0, -size[0] % network.stride), (0, -size[1] % network.stride), (0, 0)])
+    with torch.no_grad():
+        logits = network(network.normalised(torch.from_numpy(padded)[None]))["out"][0, :, : size[0], : size[1]]
+    assert np.allclose(prediction.probabilities, logits.softmax(dim=0).numpy(), atol=1e-6)
+
+
+def test_one_picture_in_training_mode_is_possible_where_batch_norm_sees_pixels():
+    network = build("unet_encoder")
+    losses = network.losses(torch.rand(1, 3, 64, 64), Targets(torch.zeros(1, 64, 64, dtype=torch.int64)))
+    assert sum(losses.values()).isfinite()
+
+
+def test_unet_is_the_published_network():
+    # figure 1 with one input channel and two classes has 31,030,658 parameters; two more input channels add 2 * 9 * 64
+    network = look_up(NETWORKS, "unet", kind="network")(space(2))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 31_030_658 + 2 * 9 * 64
+
+
+def test_the_bundled_encoder_knows_a_cat():
+    import timm
+    from skimage import data
+
+    from pipeline.models import _encoders
+
+    classifier = timm.create_model("tf_efficientnet_lite0")
+    features = _encoders.create("tf_efficientnet_lite0", pretrained=True)
+    assert features.state_dict().keys() <= classifier.state_dict().keys()
+    classifier.load_state_dict(_encoders.bundled_weights("tf_efficientnet_lite0"))
+    for key, tensor in features.state_dict().items():
+        assert torch.equal(tensor, classifier.state_dict()[key])
+    image = torch.from_numpy(data.chelsea()[:, 75:375].copy()).permute(2, 0, 1)[None].float() / 255
+    image = torch.nn.functional.interpolate(image, size=(224, 224), mode="bilinear", antialias=True)
+    top = classifier.eval()((image - 0.498) / 0.502).topk(3).indices[0].tolist()
+    assert set(top) & {281, 282, 285}  # tabby, tiger cat, Egyptian cat
+
+
+def test_a_frozen_encoder_keeps_weights_and_statistics():
+    network = build("unet_encoder", freeze_encoder=True).train()
+    before = {key: tensor.clone() for key, tensor in network.encoder.state_dict().items()}
+    sum(network.losses(torch.rand(2, 3, 64, 64), Targets(torch.zeros(2, 64, 64, dtype=torch.int64))).values()).backward()
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.encoder.state_dict().items())
+
+
+def test_weights_from_a_local_file(tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    full = timm.create_model("mobilenetv2_100", pretrained=False)
+    save_file(full.state_dict(), tmp_path / "mobilenet.safetensors")
+    network = build("unet_encoder", encoder="mobilenetv2_100", pretrained=str(tmp_path / "mobilenet.safetensors"))
+    assert torch.equal(network.encoder.state_dict()["conv_stem.weight"], full.state_dict()["conv_stem.weight"])
+
+
+def test_an_unknown_encoder_lists_near_ones():
+    with pytest.raises(ValueError, match=r"'tf_efficientnet_light0' is unknown to timm; near ones: tf_eff"):
+        build("unet_encoder", encoder="tf_efficientnet_light0")
+
+
+def test_a_missing_weights_file_is_named():
+    with pytest.raises(ValueError, match=r"pretrained: nowhere\.safetensors is not a \.safetensors file"):
+        build("unet_encoder", pretrained="nowhere.safetensors")

@@ -1,0 +1,170 @@
+"""The loop: resuming equals not stopping, workers change nothing, and what it says when it goes wrong."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.training import fit as fitting
+from pipeline.training.batches import collate, epoch_order
+from pipeline.training.loop import Watch
+from pipeline.training.state import Checkpoint, drop_finished
+from tests.tiny import training_arrays
+
+FIT = {
+    "model": "fcn_plain",
+    "options": {"widths": [4, 8], "dropout": 0.5},
+    "loss": [{"name": "cross_entropy", "weight": 1.0, "options": {"class_weights": "sqrt_median_frequency"}}],
+    "optimizer": {"name": "adamw", "learning_rate": 0.01, "options": {"weight_decay": 0.01}},
+    "schedule": {"name": "one_cycle", "options": {}},
+    "epochs": 3,
+    "batch_size": 4,
+    "early_stop": None,
+    "precision": "float32",
+}
+
+
+class Stopped(RuntimeError):
+    """Stands for a kill."""
+
+
+class StopAt(Watch):
+    """Stops the training after so many steps, as a kill would: nothing is saved on the way out."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+
+    def stepped(self, progress):
+        if progress.step == self.steps:
+            raise Stopped
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    return training_arrays(tmp_path_factory.mktemp("tiny"))
+
+
+def train(arrays, folder, *, fit=FIT, workers=0, watch=None, checkpoint_every_s=0.0):
+    network = fitting.build_network(fit, arrays, seed=3, device=torch.device("cpu"))
+    options = {key: fit[key] for key in ("optimizer", "schedule", "epochs", "batch_size", "early_stop", "precision")}
+    trainer = fitting.Trainer(
+        network,
+        arrays,
+        Checkpoint(folder),
+        **options,
+        seed=3,
+        device=torch.device("cpu"),
+        workers=workers,
+        checkpoint_every_s=checkpoint_every_s,
+        watch=watch,
+    )
+    return network.state_dict(), trainer.run()
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture(scope="module")
+def unstopped(arrays, tmp_path_factory):
+    torch.set_num_threads(1)
+    return train(arrays, tmp_path_factory.mktemp("unstopped"))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 8, 9])  # 3 steps an epoch: inside, at the end of one, at the very end
+def test_resuming_equals_not_stopping_with_dropout_and_two_workers(arrays, unstopped, tmp_path, steps):
+    with pytest.raises(Stopped):
+        train(arrays, tmp_path, workers=2, watch=StopAt(steps))
+    weights, progress = train(arrays, tmp_path, workers=2)
+    assert_same(weights, unstopped[0])
+    assert progress.history == unstopped[1].history
+
+
+def test_a_checkpoint_of_the_last_epoch_end_is_enough(arrays, unstopped, tmp_path):
+    with pytest.raises(Stopped):
+        train(arrays, tmp_path, watch=StopAt(5), checkpoint_every_s=1000.0)
+    weights, _ = train(arrays, tmp_path, checkpoint_every_s=1000.0)
+    assert_same(weights, unstopped[0])
+
+
+def test_a_finished_training_gives_its_result_again_without_a_step(arrays, unstopped, tmp_path):
+    train(arrays, tmp_path)
+    weights, progress = train(arrays, tmp_path, watch=StopAt(1))
+    assert_same(weights, unstopped[0])
+    assert progress.is_finished and len(progress.history) == 3
+
+
+def test_the_seed_decides_the_weights(arrays):
+    one, same, other = (
+        fitting.build_network(FIT, arrays, seed=seed, device=torch.device("cpu")).state_dict() for seed in (0, 0, 1)
+    )
+    assert_same(one, same)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_it_learns(arrays, tmp_path):
+    fit = {**FIT, "epochs": 12, "options": {"widths": [8, 16], "dropout": 0.0}}
+    _, progress = train(arrays, tmp_path, fit=fit, checkpoint_every_s=1000.0)
+    losses = [row["train_loss"] for row in progress.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert progress.best_miou > 0.5  # one class everywhere reaches 1/3 at most
+
+
+def test_early_stop_keeps_the_best_epoch(arrays, tmp_path):
+    still = {**FIT["optimizer"], "learning_rate": 1e-12}  # nothing changes, so no epoch beats the first by much
+    fit = {**FIT, "epochs": 30, "early_stop": 2, "optimizer": still, "model": "unet", "options": {"width": 4, "depth": 1}}
+    _, progress = train(arrays, tmp_path, fit=fit)
+    best = max(range(len(progress.history)), key=lambda index: progress.history[index]["val_miou"]) + 1
+    assert progress.best_epoch == best
+    assert len(progress.history) == best + 2 < 30
+    assert [path.name for path in tmp_path.glob("best-*")] == [f"best-{best:05d}.safetensors"]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_images(arrays, tmp_path):
+    fit = {**FIT, "optimizer": {"name": "sgd", "learning_rate": 1e30, "options": {}}}
+    with pytest.raises(ValueError, match=r"step \d+: the loss is not finite .* images train_\d"):
+        train(arrays, tmp_path, fit=fit)
+
+
+def test_a_picture_after_each_epoch(arrays, tmp_path):
+    train(arrays, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("epoch_*.png")) == [f"epoch_00{epoch}.png" for epoch in (1, 2, 3)]
+
+
+def test_finished_checkpoints_of_other_keys_go_and_interrupted_ones_stay(arrays, tmp_path):
+    train(arrays, tmp_path / "finished")
+    train(arrays, tmp_path / "mine")
+    with pytest.raises(Stopped):
+        train(arrays, tmp_path / "interrupted", watch=StopAt(2))
+    drop_finished(tmp_path, but="mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["interrupted", "mine"]
+
+
+@pytest.mark.parametrize("count, batch_size", list(itertools.product([1, 2, 8, 9, 17], [1, 2, 4, 8])))
+def test_every_sample_once_an_epoch_and_no_batch_of_one(count, batch_size):
+    batches = epoch_order([(8, 8)] * count, batch_size=batch_size, seed=0, epoch=1)
+    assert {index for batch in batches for index in batch} == set(range(count))
+    assert sum(map(len, batches)) <= count + 1
+    assert batch_size == 1 or all(2 <= len(batch) <= batch_size for batch in batches)
+
+
+def test_a_batch_holds_one_size_only():
+    sizes = [(8, 8), (8, 12)] * 5
+    batches = epoch_order(sizes, batch_size=3, seed=0, epoch=1)
+    assert all(len({sizes[index] for index in batch}) == 1 for batch in batches)
+
+
+def test_epochs_differ_and_repeat():
+    order = [epoch_order([(8, 8)] * 20, batch_size=4, seed=0, epoch=epoch) for epoch in (1, 2, 1)]
+    assert order[0] == order[2] != order[1]
+
+
+def test_collate_pads_with_void(arrays):
+    split = arrays.split("train")
+    batch = collate([(split.image(0), split.target(0, with_instances=True))], ["one"], stride=20, void=255)
+    assert batch.images.shape == (1, 40, 60, 3) and batch.labels.shape == (1, 40, 60)
+    assert (batch.labels[0, 32:] == 255).all() and (batch.labels[0, :, 48:] == 255).all()
+    assert np.array_equal(batch.labels[0, :32, :48].numpy(), split.target(0).labels)
+    assert batch.instances[0].masks.shape == (2, 40, 60) and not batch.instances[0].masks[:, 32:].any()
