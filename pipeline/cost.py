@@ -13,19 +13,6 @@ from pipeline.inference import Fitted
 from pipeline.machine import Load, peak_memory_mb
 
 
-def measured(self) -> dict[str, float | bool]:
-        """`load_average` over the last minute, and `under_load`: others used more than a tenth of the cores."""
-        wall_s, busy_s, own_s = (now - then for now, then in zip(self._read(), self._started, strict=True))
-        others = (busy_s - own_s) / max(wall_s * psutil.cpu_count(), 1e-9)
-        return {"load_average": round(os.getloadavg()[0], 2), "under_load": others > BUSY_SHARE}
-
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        idle_s = machine.idle + getattr(machine, "iowait", 0.0)
-        return time.monotonic(), sum(machine[:8]) - idle_s, own.user + own.system
-
-
 def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | int | bool]:
     """Time one image after the other, alone on this machine as far as this pipeline goes: a file lock sees to that.
 

@@ -33,9 +33,8 @@ def cross_entropy(logits, labels, *, ignore_label, class_weights=None):
             f"logits are {tuple(logits.shape)} and labels {tuple(labels.shape)}; wanted (B, C, H, W) and (B, H, W)"
         )
     total = F.cross_entropy(logits.float(), labels, weight=class_weights, ignore_index=ignore_label, reduction="sum")
-    labelled = labels != ignore_label
     if class_weights is None:
-        mass = labelled.sum()
+        mass = (labels != ignore_label).sum()
     else:
-        mass = class_weights[torch.where(labelled, labels, 0)].mul(labelled).sum()
+        mass = F.pad(class_weights, (0, 1)).take(labels.clamp_max(logits.shape[1])).sum()  # void lies past the last class
     return total / mass.clamp_min(torch.finfo(torch.float32).tiny)

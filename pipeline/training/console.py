@@ -62,8 +62,8 @@ class ConsoleWatch(Watch):
             per_epoch_s = progress.elapsed_s / progress.epoch
             left = "" if progress.is_finished else f", about {per_epoch_s * (self.epochs - progress.epoch):.0f} s left"
             self.console.print(
-                f"{self.name}: epoch {progress.epoch}/{self.epochs}: loss {row['train_loss']:.3f}, val loss {row['val_loss']:.3f}, "
-                f"val mIoU {self.miou}, best {best}{left}",
+                f"{self.name}: epoch {progress.epoch}/{self.epochs}: loss {row['train_loss']:.3f}, "
+                f"val loss {row['val_loss']:.3f}, val mIoU {self.miou}, best {best}{left}",
                 highlight=False,
                 soft_wrap=True,
             )
