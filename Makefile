@@ -21,10 +21,12 @@ $(BIN)/.ready: requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock | cut -d' ' -f1)"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/python -m pipeline.report.offline_plots .dvc/tmp/plots.html
+	$(BIN)/dvc config --local plots.html_template tmp/plots.html
 	touch $@
 
 test: environment
-	python -m pytest -n 2 -m "not slow and not gpu"
+	python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: environment
 	python -m pytest -m slow

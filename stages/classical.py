@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     started_at_s, load = time.perf_counter(), Load()
     method = look_up(METHODS, fit["method"], kind="classical method")(dataset.label_space, **fit["options"])
-    method.fit(dataset.split("train"), np.random.default_rng(params.seed))
+    method.fit(dataset.samples("train"), np.random.default_rng(params.seed))
     out = Path("runs") / name
     (out / "model").mkdir(parents=True, exist_ok=True)
     method.save(out / "model")

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     ids = dataset.ids("test")
     chosen = evaluation.evenly(ids, params.evaluate.samples)
     shutil.rmtree(folder / "samples", ignore_errors=True)
-    samples = track(dataset.split("test"), description=f"evaluate {name}", total=len(ids), transient=True)
+    samples = track(dataset.samples("test"), description=f"evaluate {name}", total=len(ids), transient=True)
     scores, tables = evaluation.score(method, samples, pictured=chosen, pictures=folder / "samples")
     evaluation.write(folder, scores, tables)
     timed = [dataset.sample("test", one).image for one in evaluation.evenly(ids, params.evaluate.timed_images)]

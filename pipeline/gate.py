@@ -1,0 +1,294 @@
+"""The data gate: every fault of a data set, found before it costs a training run.
+
+`python -m pipeline.gate SOURCE --reader folder --set 'classes=[ground, tree]'` checks any source on its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline.duplicates import Fingerprint, Seen, find_duplicates, fingerprint
+from pipeline.files import write_csv
+from pipeline.rules import LEVELS, RULES
+from pipeline.splits import find_faults
+from pipeline.structures import Fault, FaultError, LabelSpace, Record, Sample, Source
+
+COLUMNS = ("level", "rule", "file", "x", "y", "value", "message")
+FEW = 64  # records; below it, starting worker processes costs more than it saves
+SHOWN = 10  # faults in the error message; all of them stand in the table
+
+
+class GateError(ValueError):
+    """The data set has faults that stop the line; `faults` are all of level error."""
+
+    def __init__(self, faults: Sequence[Fault], *, name: str, table: Path):
+        self.faults = tuple(faults)
+        counts = ", ".join(f"{count} {rule}" for rule, count in Counter(fault.rule for fault in faults).most_common())
+        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        advice = "fix the data, or set the rule to warning or ignore (gate.rules in params.yaml)"
+        super().__init__(f"{name}: {len(faults)} errors ({counts}):\n{shown}{more}\nThe whole list: {table}; {advice}")
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """What a worker sends back about a record: small, the picture stays there."""
+
+    faults: tuple[Fault, ...]
+    fingerprint: Fingerprint | None = None  # None: the record could not be opened
+    classes: frozenset[int] = frozenset()
+    kept: Any = None
+
+
+def inspect(
+    source: Source,
+    *,
+    table: Path,
+    root: Path | None = None,
+    rules: Mapping[str, str] | None = None,
+    keep: Callable[[Record, Sample], Any] | None = None,
+    workers: int | None = None,
+) -> list[tuple[Record, Any]]:
+    """Open every record once, on all cores, and write all faults to a table.
+
+    Parameters
+    ----------
+    table : the CSV file to write: level, rule, file, x, y, value, message; a row per fault
+    root : files are named relative to this folder
+    rules : rule -> error, warning or ignore, where it differs from `pipeline.rules.RULES`
+    keep : called in the worker with each faultless sample; picklable. What it returns is returned for the record
+    workers : processes; None: one per core
+
+    Returns
+    -------
+    (record, what `keep` returned) of every record that could be opened, in order. A record whose faults are set to
+    warning or ignore and which cannot be opened is left out, and counted in the summary.
+
+    Raises
+    ------
+    GateError : there is a fault of level error.
+    ValueError : a rule or level in `rules` is unknown.
+    """
+    levels = _levels(rules or {})
+    stopping = frozenset(rule for rule, level in levels.items() if level == "error")
+    name_of = partial(_name_of, root=root)
+    records, faults = _one_of_each_id(source.records, name_of)
+    work = partial(_inspect, label_space=source.label_space, name_of=name_of, stopping=stopping, keep=keep)
+    results = list(zip(records, _run(work, records, workers), strict=True))
+    faults += [*source.faults, *(fault for _, result in results for fault in result.faults)]
+    faults += _whole_set(source, results, name_of)
+    rows = _rows(faults, levels)
+    write_csv(table, rows, columns=COLUMNS)
+    opened = [(record, result.kept) for record, result in results if result.fingerprint is not None]
+    _print_summary(source.name, rows, left_out=len(source.records) - len(opened), total=len(source.records))
+    errors = [fault for fault in faults if levels.get(fault.rule, "error") == "error"]
+    if errors:
+        raise GateError(errors, name=source.name, table=table)
+    return opened
+
+
+def _levels(rules: Mapping[str, str]) -> dict[str, str]:
+    for rule, level in rules.items():
+        if rule not in RULES:
+            raise ValueError(f"gate.rules: unknown rule {rule!r}; choose one of: {', '.join(RULES)}")
+        if level not in LEVELS:
+            raise ValueError(f"gate.rules.{rule}: {level!r}; choose one of: {', '.join(LEVELS)}")
+    return {rule: rules.get(rule, level) for rule, (level, _) in RULES.items()}
+
+
+def _run(work: Callable[[Record], _Inspected], records: Sequence[Record], workers: int | None) -> Iterator[_Inspected]:
+    """`work` on every record, in order, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import track
+
+    workers = workers or os.cpu_count() or 1
+    show = partial(track, description="check", total=len(records), console=Console(stderr=True), transient=True)
+    if workers == 1 or len(records) < FEW:
+        yield from show(map(work, records))
+        return
+    # spawn: a fork of a process with threads may hang
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
+        try:
+            yield from show(pool.map(work, records, chunksize=8))
+        except BrokenProcessPool:
+            message = "a worker process was killed, most likely for want of memory; free some, or use fewer cores"
+            raise ValueError(message) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the processes share the cores already
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # the workers hold each other's pipes open: when the parent is killed, nothing else would tell them
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _inspect(record: Record, *, label_space: LabelSpace, name_of, stopping: frozenset[str], keep) -> _Inspected:
+    """Open one record, check it, and keep what the caller wants of it."""
+    try:
+        sample = record.decode()
+        faults, classes = _check(sample, label_space, name_of(record))
+    except FaultError as error:
+        return _Inspected(error.faults)
+    wanted = keep is not None and not any(fault.rule in stopping for fault in faults)
+    kept = keep(record, sample) if wanted else None
+    return _Inspected(tuple(faults), fingerprint(sample.image), classes, kept)
+
+
+def _check(sample: Sample, label_space: LabelSpace, file: str) -> tuple[list[Fault], frozenset[int]]:
+    """The faults of an opened sample, and the classes in its truth.
+
+    Raises FaultError where the truth names a class that does not exist.
+    """
+    classes = {segment.category for segment in sample.truth.info}
+    objects = () if sample.instances is None else sample.instances.classes.tolist()
+    strange = sorted(one for one in classes.union(objects) if not 0 <= one < label_space.num_classes)
+    strange += sorted({one for one in objects if one not in strange and not label_space.isthing[one]})
+    if strange:
+        message = "is the class of a segment or an object, and no class (or for objects, no thing) of the data set"
+        raise FaultError([Fault("label_outside", file, f"{one} {message}", value=str(one)) for one in strange])
+    ignored = int(sample.truth.segments.size - np.count_nonzero(sample.truth.segments))
+    classes.update(objects)
+    if not classes:
+        return [Fault("all_void", file, "no pixel is labelled; label it, or remove image and mask")], frozenset()
+    if len(classes) == 1 and not ignored:
+        name = label_space.names[min(classes)]
+        return [Fault("constant_mask", file, f"every pixel is {name!r}; is that so?", value=name)], frozenset(classes)
+    return [], frozenset(classes)
+
+
+def _whole_set(source: Source, results: Sequence[tuple[Record, _Inspected]], name_of) -> list[Fault]:
+    """What is wrong with the data set as a whole."""
+    faults = []
+    if not source.records and not source.faults:
+        faults.append(Fault("no_image", "(data set)", "the source holds no image; check its path and the reader's options"))
+    opened = [(record, result) for record, result in results if result.fingerprint is not None]
+    used = frozenset().union(*(result.classes for _, result in opened))
+    for index, name in enumerate(source.label_space.names):
+        if index not in used and opened:
+            message = f"no mask holds {name!r} (label {index}); does another value stand for it, such as 255?"
+            faults.append(Fault("unused_class", "(data set)", message, value=name))
+    faults += find_faults(source.records, usable=[record for record, _ in opened])
+    return faults + find_duplicates([Seen(name_of(record), record.split, result.fingerprint) for record, result in opened])
+
+
+def _one_of_each_id(records: Sequence[Record], name_of) -> tuple[list[Record], list[Fault]]:
+    """The first record of every id, and a fault for each other one."""
+    first: dict[str, Record] = {}
+    faults = []
+    for record in records:
+        other = first.setdefault(record.id, record)
+        if other is not record:
+            faults.append(Fault("id_twice", name_of(record), f"has the id {record.id!r}, as {name_of(other)} has; rename one"))
+    return list(first.values()), faults
+
+
+def _name_of(record: Record, *, root: Path | None) -> str:
+    """The record's first file, relative to `root`; its id where it has none."""
+    file = next(iter([*record.truth_files, *([record.image_file] if record.image_file else [])]), None)
+    if file is None:
+        return record.id
+    return file.relative_to(root).as_posix() if root and file.is_relative_to(root) else file.name
+
+
+def _rows(faults: Sequence[Fault], levels: Mapping[str, str]) -> list[dict]:
+    """The rows of the table, errors first; ignored rules are left out."""
+    rows = []
+    for fault in faults:
+        x, y = fault.pixel or (None, None)
+        values = (levels.get(fault.rule, "error"), fault.rule, fault.file, x, y, fault.value, fault.message)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    rows = [row for row in rows if row["level"] != "ignore"]
+    return sorted(rows, key=lambda row: (LEVELS.index(row["level"]), row["rule"], row["file"], row["y"] or 0, row["x"] or 0))
+
+
+def _print_summary(name: str, rows: Sequence[dict], *, left_out: int, total: int) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    counts = Counter((row["level"], row["rule"]) for row in rows)
+    console.print(f"gate: {name}, {total} images, " + (f"{len(rows)} remarks" if rows else "no remark"))
+    for (level, rule), count in counts.items():
+        colour = "red" if level == "error" else "yellow"
+        console.print(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
+    if left_out:
+        console.print(f"  {left_out} images cannot be used and are left out")
+
+
+def main(argv: list[str] | None = None) -> int:
+    from pipeline.datasets import READERS
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="a folder or an archive")
+    parser.add_argument("--reader", required=True, help=f"one of: {', '.join(READERS)}")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the reader, in YAML")
+    parser.add_argument("--rule", action="append", default=[], metavar="RULE=LEVEL", help=f"level: one of {', '.join(LEVELS)}")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder for gate.csv; here where left out")
+    arguments = parser.parse_args(argv)
+    try:
+        _inspect_path(arguments)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _inspect_path(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from pipeline.archive import extract, is_archive
+    from pipeline.datasets import READERS
+    from pipeline.table import look_up
+
+    root = arguments.source
+    if not root.exists():
+        raise ValueError(f"{root}: no such folder or archive")
+    read = look_up(READERS, arguments.reader, kind="reader")
+    options = {key: yaml.safe_load(value) for key, value in map(_key_value, arguments.set)}
+    _refuse_wrong_options(read, arguments.reader, options)
+    with tempfile.TemporaryDirectory() as unpacked:
+        if is_archive(root):
+            extract(root, unpacked)
+            root = Path(unpacked)
+        rules = dict(map(_key_value, arguments.rule))
+        inspect(read(root, **options), table=arguments.out / "gate.csv", root=root, rules=rules)
+
+
+def _refuse_wrong_options(read: Callable, name: str, options: Mapping[str, Any]) -> None:
+    try:
+        signature(read).bind(None, **options)
+    except TypeError as error:
+        raise ValueError(f"reader {name}: {error}; it takes {signature(read)}") from None
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r}: wanted KEY=VALUE")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

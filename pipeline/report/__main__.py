@@ -1,0 +1,30 @@
+"""Print the comparison of the methods in params.yaml: `python -m pipeline.report`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline import config
+from pipeline.report.compare import compare
+from pipeline.report.console import console_table
+from pipeline.report.runs import find_runs, read_counts
+from pipeline.report.tables import comparison_table
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description="print the comparison of all methods")
+    parser.parse_args(argv)
+    try:
+        params = config.load("params.yaml")
+        runs = find_runs(params.methods, "runs")
+        comparison = compare(read_counts(runs), seed=params.seed)
+        table = comparison_table(runs, comparison)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    console_table(table, comparison, report=Path("report/index.html"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

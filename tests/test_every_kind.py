@@ -1,0 +1,131 @@
+"""Semantic, instance and panoptic methods pass convert, train, evaluate and report without a branch on their kind."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import arrays, dataset_writer, inference
+from pipeline.dataset import Dataset
+from pipeline.models import NETWORKS
+from pipeline.structures import InstanceSet, PanopticMap, Record, Sample, Segment, Source
+from stages import classical, evaluate, report, train
+from tests.project import TRAIN, small_params
+from tests.tiny import POLICY, SPACE
+
+SPLITS = {"train": 8, "val": 3, "test": 3}
+GROUND, SQUARE = SPACE.names.index("ground"), SPACE.names.index("square")
+
+
+def scene(split: str, index: int) -> Sample:
+    """Two squares of which the second lies over the first, and a crowd region; the whole first one is in `instances`."""
+    rng = np.random.default_rng([len(split), index])
+    masks = np.zeros((3, 48, 64), bool)
+    y, x = rng.integers(4, 20), rng.integers(4, 30)
+    masks[0, y : y + 16, x : x + 16] = True
+    masks[1, y + 8 : y + 24, x + 8 : x + 24] = True
+    masks[2, :3] = True
+    segments = np.ones((48, 64), np.int32)
+    for number, mask in enumerate(masks):
+        segments[mask] = number + 2
+    info = (Segment(1, GROUND), Segment(2, SQUARE), Segment(3, SQUARE), Segment(4, SQUARE, iscrowd=True))
+    image = np.where(segments[..., None] == 1, 60, 190).astype(np.uint8) + rng.integers(0, 40, (48, 64, 3), dtype=np.uint8)
+    objects = InstanceSet.build(masks, [SQUARE] * 3, iscrowd=[False, False, True])
+    name = f"{split}_{index}"
+    return Sample(name, split, name, image, PanopticMap(segments, info), objects)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with data and params in which the stages can run, and a network that the table has never seen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_TRACKING", "off")
+    monkeypatch.setitem(NETWORKS, "fake", "tests.fake_instance_network:FakeInstanceNetwork")
+    records = tuple(
+        Record(f"{split}_{index}", split, f"{split}_{index}", partial(scene, split, index))
+        for split, count in SPLITS.items()
+        for index in range(count)
+    )
+    written = dataset_writer.write(
+        Source("overlapping", SPACE, records), "data/dataset", splits={}, seed=0, rules={}, origin={"files": {}}, workers=1
+    )
+    arrays.write(written, "data/train", short_side=24, policy=POLICY | {"zoom": [1.0, 1.0]})
+    params = small_params()
+    params["classical"] = {"kmeans": params["classical"]["kmeans"]}
+    params["networks"] = {
+        "semantic": {"fit": {"model": "fcn_plain", "options": {"widths": [4, 8]}, **TRAIN}, "predict": {"flip": True}},
+        "instances": {"fit": {"model": "fake", "options": {"width": 4}, **TRAIN, "epochs": 4}, "predict": {}},
+    }
+    fusion = {"semantic": "semantic", "instance": "instances", "fit": {"method": "panoptic_fusion"}}
+    params["fusions"] = {"panoptic": {**fusion, "predict": {"stuff_area_px": 16, "score_threshold": 0.1}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    return tmp_path
+
+
+def test_every_kind_of_method_passes_the_line(project):
+    classical.main(["kmeans"])
+    for name in ("semantic", "instances"):
+        train.main([name, "--workers", "0"])
+    for name in ("kmeans", "semantic", "instances", "panoptic"):
+        evaluate.main([name])
+    report.main([])
+
+    history = (project / "runs/instances/history.csv").read_text().splitlines()[0]
+    assert history == "epoch,train_loss,val_loss,val_miou,learning_rate,train_mask,train_area"
+    for name in ("kmeans", "semantic", "instances", "panoptic"):
+        scores = json.loads((project / f"runs/{name}/metrics.json").read_text())
+        assert 0 <= scores["miou"] <= 1
+        assert len(list((project / f"runs/{name}/samples").glob("*.png"))) == 2
+    page = (project / "report/index.html").read_text()
+    assert all(name in page for name in ("kmeans", "semantic", "instances", "panoptic"))
+    assert "multiply_adds" in json.loads((project / "runs/panoptic/cost.json").read_text())
+    assert "(nothing)" in (project / "runs/instances/confusion.csv").read_text()
+
+
+def test_overlapping_and_crowd_objects_reach_the_network(project):
+    objects = Dataset(project / "data/dataset").sample("train", "train_0").instances
+    assert len(objects) == 3 and (objects.masks[:2].sum(axis=0) == 2).any()
+    assert objects.iscrowd.sum() == 1
+    target = arrays.TrainingArrays(project / "data/train").split("train").target(0, with_instances=True)
+    assert target.instances.masks.shape == (3, 24, 32) and (target.instances.masks[:2].sum(axis=0) == 2).any()
+
+
+def test_a_fitted_method_needs_its_folder_only(project, tmp_path_factory):
+    for name in ("semantic", "instances"):
+        train.main([name, "--workers", "0"])
+    evaluate.main(["panoptic"])
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "model"
+    (project / "runs/panoptic/model").rename(elsewhere)
+    image = scene("test", 0).image
+    prediction = inference.load(elsewhere, predict={"stuff_area_px": 16, "score_threshold": 0.1}).segment(image)
+    assert isinstance(prediction, PanopticMap) and prediction.shape == image.shape[:2]
+
+
+def test_flip_needs_probabilities_and_says_so(project):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["networks"]["instances"]["predict"] = {"flip": True}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    train.main(["instances", "--workers", "0"])
+    with pytest.raises(ValueError, match=r"instances: predict\.flip averages class probabilities, and fake has none"):
+        evaluate.main(["instances"])
+
+
+def test_a_removed_method_leaves_the_report(project):
+    classical.main(["kmeans"])
+    train.main(["semantic", "--workers", "0"])
+    evaluate.main(["kmeans"])
+    evaluate.main(["semantic"])
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params |= {"networks": {}, "fusions": {}}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    report.main([])
+    page = (project / "report/index.html").read_text()
+    assert "kmeans" in page and "semantic" not in page.split("</head>")[1].replace("semantic s", "")
+
+
+@pytest.mark.parametrize("stage, name", [(train, "unte"), (classical, "otso"), (evaluate, "x")])
+def test_a_stage_asked_for_an_unknown_method_lists_the_choices(project, stage, name):
+    with pytest.raises(ValueError, match=f"{name}'; choose one of: "):
+        stage.main([name])

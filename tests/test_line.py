@@ -1,0 +1,184 @@
+"""The whole line as a user runs it: `make`, DVC's commands, MLflow, the flow; and every command of the README."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.project import RAN, ROOT, Project, small_params
+
+METHODS = ("majority_class", "kmeans", "fcn_plain", "unet")
+# commands of the README that other tests run, or that are the whole default job
+ELSEWHERE = {
+    "make test": "calls this test",
+    "make test-slow": "the slow part of the tests",
+    "make lint": ".ci/run calls it",
+    "cp presets/camvid.yaml params.yaml && dvc repro": "test_camvid_line.py, and test_config.py for the preset",
+    "cp presets/folder.yaml params.yaml": "test_staleness.py runs the folder reader, test_config.py checks the preset",
+}
+
+
+def complete_runs(project) -> dict[str, int]:
+    """How many runs MLflow's database holds for each method that are finished and published."""
+    with closing(sqlite3.connect(project.folder / "mlflow.db")) as database:
+        rows = database.execute(
+            "select name.value, count(*) from runs"
+            " join tags name on name.run_uuid = runs.run_uuid and name.key = 'mlflow.runName'"
+            " join tags done on done.run_uuid = runs.run_uuid and done.key = 'published'"
+            " where runs.status = 'FINISHED' and runs.lifecycle_stage = 'active' group by name.value"
+        ).fetchall()
+        assert database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0] == len(rows)
+    return dict(rows)
+
+
+ONE_EACH = dict.fromkeys(METHODS, 1)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("line") / "project", small_params(), tracking=True)
+    (project.folder / ".venv").symlink_to(ROOT / ".venv")
+    project.first = project.run("make", "compare")
+    return project
+
+
+def test_make_runs_everything_and_ends_with_the_table(project):
+    assert len(RAN.findall(project.first.stdout)) == 3 + 2 * len(METHODS) + 1
+    tail = project.first.stdout[-3000:]
+    assert all(name in tail for name in METHODS) and "report/index.html" in tail
+
+
+def test_a_second_make_does_nothing_and_says_so(project):
+    again = project.run("make", "compare").stdout
+    assert RAN.findall(again) == [] and "up to date" in again
+
+
+def test_the_outputs_hold_what_the_design_says(project):
+    for name in METHODS:
+        folder = project.folder / "runs" / name
+        scores = json.loads((folder / "metrics.json").read_text())
+        assert {"miou", "pixel_accuracy", "mean_pixel_accuracy", "mean_dice", "frequency_weighted_iou"} <= set(scores)
+        model = json.loads((folder / "model/model.json").read_text())
+        assert len(model["fit_key"]) == 64 and model["name"] == name
+        assert {"latency_ms", "images_per_s", "under_load"} <= set(json.loads((folder / "cost.json").read_text()))
+    history = list(csv.DictReader((project.folder / "runs/unet/history.csv").open()))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+
+
+def test_the_report_is_self_contained(project):
+    page = (project.folder / "report/index.html").read_text()
+    assert all(name in page for name in METHODS)
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?https?://""", page)
+
+
+def test_one_complete_run_per_method(project):
+    assert complete_runs(project) == ONE_EACH
+
+
+def test_a_lost_database_is_made_whole_again(project):
+    (project.folder / "mlflow.db").unlink()
+    shutil.rmtree(project.folder / "mlartifacts")
+    project.run("python", "-m", "pipeline.tracking", "sync")
+    assert complete_runs(project) == ONE_EACH
+
+
+def test_outputs_from_the_run_cache_open_no_second_run(project):
+    shutil.rmtree(project.folder / "runs")
+    (project.folder / "dvc.lock").unlink()
+    assert RAN.findall(project.run("dvc", "repro").stdout) == []
+    project.run("python", "-m", "pipeline.tracking", "sync")
+    assert complete_runs(project) == ONE_EACH and project.is_clean()
+
+
+def test_forcing_a_stage_updates_its_run(project):
+    project.run("dvc", "repro", "-f", "-s", "evaluate_network@unet")
+    project.repro()
+    assert complete_runs(project) == ONE_EACH and project.is_clean()
+
+
+def test_the_flow_runs_the_same_stages_two_at_a_time(project):
+    params = project.params()
+    for name in ("fcn_plain", "unet"):
+        params["networks"][name]["fit"]["optimizer"]["learning_rate"] = 0.02
+    project.write_params(params)
+    project.run("python", "-m", "pipeline.flow", "--slots", "2")
+    assert project.is_clean()
+    assert complete_runs(project) == ONE_EACH | dict.fromkeys(("fcn_plain", "unet"), 2)  # another fit is another run
+
+
+def test_experiments_and_differences(project):
+    project.commit("First results")
+    project.run("dvc", "exp", "run", "-S", "networks.unet.fit.optimizer.learning_rate=0.003")
+    shown = project.run("dvc", "exp", "show", "--csv").stdout
+    assert "networks.unet.fit.optimizer.learning_rate" in shown and "runs/unet/metrics.json:miou" in shown
+    assert "learning_rate" in project.run("dvc", "params", "diff").stdout
+    assert "runs/unet/metrics.json" in project.run("dvc", "metrics", "diff", "--all").stdout
+
+
+def test_plots_draw_all_networks_in_one(project):
+    project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots/index.html").read_text()
+    assert "fcn_plain" in page and "unet" in page and "val_miou" in page
+    made = project.run("dvc", "plots", "show", "--show-vega", "report/confusion.csv", check=False)
+    assert made.returncode == 0 or "confusion" in page
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_the_tracking_page_answers(project):
+    port = free_port()
+    server = subprocess.Popen(
+        ["python", "-m", "pipeline.tracking", "ui", "--port", str(port)],
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                    assert b"MLflow" in answer.read()
+                    return
+            except OSError:
+                assert server.poll() is None, "the server ended"
+                time.sleep(1)
+        pytest.fail("no answer in two minutes")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "git clone", "cd "))]
+
+
+def test_every_command_of_the_readme_is_run_by_a_test(project):
+    source = "".join(Path(path).read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for command in readme_commands():
+        if command in ELSEWHERE:
+            continue
+        words = command.removeprefix(".venv/bin/").split()
+        if words[0] == "make":
+            assert re.search(rf"^{words[1] if len(words) > 1 else 'all'}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            continue
+        quoted = ", ".join(f'"{word}"' for word in words[:3])
+        assert quoted in source, f"no test runs {command!r}"

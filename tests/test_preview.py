@@ -1,0 +1,32 @@
+"""The contact sheet: void is visible, classes are coloured, and the file has the same bytes each time."""
+
+import cv2
+import numpy as np
+
+from pipeline.preview import SHOWN_SIDE_PX, contact_sheet, overlay
+from pipeline.structures import LabelSpace, Target
+from tests.tiny import POLICY, training_arrays
+
+SPACE = LabelSpace(("a", "b"), ((200, 0, 0), (0, 0, 200)), (False, False))
+
+
+def test_overlay_colours_classes_and_hatches_void():
+    labels = np.repeat(np.array([[0, 1, 255]], np.uint8), 100, axis=1).repeat(100, axis=0)
+    tile = overlay(np.full((*labels.shape, 3), 100, np.uint8), Target(labels), label_space=SPACE)
+    assert min(tile.shape[:2]) >= SHOWN_SIDE_PX
+    third = tile.shape[1] // 3
+    red, blue, void = tile[10:-10, 10 : third - 10], tile[10:-10, third + 10 : -third - 10], tile[10:-10, -third + 10 : -10]
+    assert (red[..., 0] > red[..., 2]).all()
+    assert (blue[..., 2] > blue[..., 0]).all()
+    assert (void == void[..., :1]).all()  # grey, in two shades
+    assert len(np.unique(void)) == 2
+
+
+def test_sheet_is_written_and_has_the_same_bytes_each_time(tmp_path):
+    found = training_arrays(tmp_path / "arrays", train=2)
+    for name in ("one.png", "two.png"):
+        contact_sheet(found.split("train"), tmp_path / name, label_space=found.label_space, policy=POLICY, seed=1)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    sheet = cv2.imread(str(tmp_path / "one.png"))
+    assert sheet.shape[1] > 1000
+    assert sheet.std() > 20  # not an empty page
