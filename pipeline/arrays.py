@@ -15,30 +15,16 @@ from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.files import write_json, write_text
 from pipeline.provenance import file_hash
-from pipeline.structures import InstanceSet, LabelSpace, Target, resize_labels
+from pipeline.resizing import resize_image, resize_labels, scaled_size
+from pipeline.structures import InstanceSet, LabelSpace, Target
 
 SPLITS = ("train", "val")
 INDEX = "arrays.json"
 OPEN_FILES = 128  # array files mapped at once: each holds a file descriptor, and sources have up to hundreds of sizes
-
-
-def resized_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width with the shorter side at `short_side` px and the aspect kept; None keeps both.
-
-    Examples
-    --------
-    >>> resized_size(360, 480, 192)
-    (192, 256)
-    """
-    if short_side is None:
-        return height, width
-    scale = short_side / min(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict) -> None:
@@ -122,9 +108,8 @@ def _in_order(work: Callable[[str], _Picture], ids: Iterable[str]) -> Iterator[_
 
 def _prepare(dataset, split: str, short_side: int | None, one: str) -> _Picture:
     sample, space = dataset.sample(split, one), dataset.label_space
-    height, width = resized_size(*sample.shape, short_side)
-    interpolation = cv2.INTER_AREA if height < sample.shape[0] else cv2.INTER_LINEAR
-    image = cv2.resize(sample.image, (width, height), interpolation=interpolation)  # a copy where the size is the same
+    height, width = scaled_size(*sample.shape, short_side)
+    image = resize_image(sample.image, height, width)
     labels = resize_labels(sample.truth.semantic(space), height, width)
     objects = _encode(sample.objects(space).resized(height, width)) if dataset.has_things else None
     return _Picture(one, image, labels, objects)

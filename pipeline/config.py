@@ -49,7 +49,7 @@ class Gate(Section):
 
 
 class Policy(Section):
-    """Augmentation; each is the option of the same name of `pipeline.transforms.draw`."""
+    """Augmentation; each is the option of the same name of `pipeline.transforms.augment`."""
 
     horizontal_flip: Share
     vertical_flip: Share

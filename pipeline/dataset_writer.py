@@ -19,8 +19,9 @@ from PIL import Image
 from pipeline import gate
 from pipeline.dataset import Dataset
 from pipeline.files import write_json, write_text
+from pipeline.sources import FaultError, Record, Source
 from pipeline.splits import SPLITS, assign
-from pipeline.structures import FaultError, InstanceSet, LabelSpace, Record, Sample, Segment, Source
+from pipeline.structures import InstanceSet, LabelSpace, Sample, Segment
 
 # run lengths: less time than the default on photographs, smaller files on maps
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)

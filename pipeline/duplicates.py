@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipeline.sources import Fault
 from pipeline.splits import SPLITS
-from pipeline.structures import Fault
 
 FLAT = 8  # grey levels; a thumbnail of less contrast says nothing about its picture
 ALIKE_BITS = 2  # of 64

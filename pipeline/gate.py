@@ -27,8 +27,9 @@ import numpy as np
 from pipeline.duplicates import Fingerprint, Seen, find_duplicates, fingerprint
 from pipeline.files import write_csv
 from pipeline.rules import LEVELS, RULES
+from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.splits import find_faults
-from pipeline.structures import Fault, FaultError, LabelSpace, Record, Sample, Source
+from pipeline.structures import LabelSpace, Sample
 
 COLUMNS = ("level", "rule", "file", "x", "y", "value", "message")
 FEW = 64  # records; below it, starting worker processes costs more than it saves

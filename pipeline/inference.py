@@ -9,12 +9,12 @@ import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.classical import METHODS
 from pipeline.models import NETWORKS
 from pipeline.postprocess import POSTPROCESSES
+from pipeline.resizing import resize_image, scaled_size
 from pipeline.structures import LabelSpace, Prediction, Prompt, SemanticMap
 from pipeline.table import look_up
 
@@ -93,7 +93,7 @@ class FittedNetwork(Fitted):
 
     def segment(self, image, prompt=None):
         height, width = image.shape[:2]
-        small = resize_short_side(image, self.short_side)
+        small = resize_image(image, *scaled_size(height, width, self.short_side))
         prediction = self._predict(small)
         if self.options["flip"]:
             prediction = self._merged(prediction, self._predict(small[:, ::-1]))
@@ -126,7 +126,7 @@ class FittedNetwork(Fitted):
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        image = resize_short_side(np.zeros((height, width, 3), np.uint8), self.short_side)
+        image = np.zeros((*scaled_size(height, width, self.short_side), 3), np.uint8)
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad():
             self.network.predict(self._batch(image))
@@ -172,27 +172,3 @@ def segment_options(*, flip: bool = False) -> dict:
     if not isinstance(flip, bool):
         raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
     return {"flip": flip}
-
-
-def resize_short_side(image: np.ndarray, short_side: int | None) -> np.ndarray:
-    """(H, W, 3) uint8 scaled so that its shorter side is `short_side` px; unchanged for None."""
-    height, width = image.shape[:2]
-    size = scaled_size(height, width, short_side)
-    if size == (height, width):
-        return image
-    interpolation = cv2.INTER_AREA if size[0] < height else cv2.INTER_LINEAR
-    return cv2.resize(image, size[::-1], interpolation=interpolation)
-
-
-def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width with the shorter one at `short_side` px and the aspect kept; as they are for None.
-
-    Examples
-    --------
-    >>> scaled_size(360, 480, 192)
-    (192, 256)
-    """
-    if short_side is None:
-        return height, width
-    scale = short_side / min(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))

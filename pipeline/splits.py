@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.structures import Fault, FaultError, Record
+from pipeline.sources import Fault, FaultError, Record
 
 SPLITS = ("train", "val", "test")
 

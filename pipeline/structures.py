@@ -7,124 +7,26 @@ or draws never asks which kind it holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from pipeline.label_space import LabelSpace
+from pipeline.resizing import resize_labels
 
-class FaultError(ValueError):
-    """One or more `Fault`s; the message lists them all."""
-
-    def __init__(self, faults: Sequence[Fault]):
-        self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong with a data set: the rule it breaks, where, and what to do."""
-
-    rule: str  # a key of pipeline.gate.RULES
-    file: str  # relative to the source
-    message: str  # got, wanted, and what to do
-    pixel: tuple[int, int] | None = None  # (x, y) of the first offender
-    value: str = ""
-
-    def __str__(self) -> str:
-        place = f" at pixel x={self.pixel[0]}, y={self.pixel[1]}" if self.pixel else ""
-        return f"{self.file}{place}: {self.message} [{self.rule}]"
-
-
-@dataclass(frozen=True)
-class LabelSpace:
-    """The classes of a data set, in order of their index.
-
-    Parameters
-    ----------
-    names : C class names, all different
-    colours : C RGB triples, 0..255
-    isthing : C flags; countable classes are things, the others stuff
-    """
-
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    isthing: tuple[bool, ...]
-
-    def __post_init__(self):
-        if not (len(self.names) == len(self.colours) == len(self.isthing)):
-            raise ValueError(
-                f"label space: {len(self.names)} names, {len(self.colours)} colours and {len(self.isthing)} thing flags; "
-                "give one of each per class"
-            )
-        if not self.names:
-            raise ValueError("label space: no class; give at least one")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise ValueError(f"label space: {', '.join(twice)} stands there twice; class names must differ")
-        if self.num_classes > 65535:
-            raise ValueError(f"label space: {self.num_classes} classes, at most 65535 fit a uint16 label map")
-
-    @classmethod
-    def from_json(cls, given: dict) -> LabelSpace:
-        """The classes that `to_json` wrote."""
-        return cls(tuple(given["names"]), tuple(tuple(one) for one in given["colours"]), tuple(given["isthing"]))
-
-    def to_json(self) -> dict:
-        """What stands in dataset.json, arrays.json and model.json."""
-        return {"names": list(self.names), "colours": [list(one) for one in self.colours], "isthing": list(self.isthing)}
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.names)
-
-    @property
-    def void(self) -> int:
-        """The label that means "ignore": 255, or 65535 where there are more than 254 classes."""
-        return 255 if self.num_classes <= 254 else 65535
-
-    @property
-    def dtype(self) -> type:
-        return np.uint8 if self.num_classes <= 254 else np.uint16
-
-    @property
-    def has_things(self) -> bool:
-        return any(self.isthing)
-
-    @cached_property
-    def palette(self) -> np.ndarray:
-        """(void + 1, 3) uint8: the colour of each label; void is black."""
-        palette = np.zeros((self.void + 1, 3), np.uint8)
-        palette[: self.num_classes] = self.colours
-        return palette
-
-    def paint(self, labels: np.ndarray) -> np.ndarray:
-        """Colour a (H, W) label map: (H, W, 3) uint8."""
-        return self.palette[labels]
-
-    def check(self, labels: np.ndarray, *, where: str) -> None:
-        """Raise ValueError where (H, W) integer `labels` hold anything but classes and void."""
-        if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"{where}: labels are {labels.shape} {labels.dtype}, wanted (H, W) uint8 or uint16")
-        wrong = (labels >= self.num_classes) & (labels != self.void)
-        if wrong.any():
-            y, x = np.argwhere(wrong)[0]
-            raise ValueError(
-                f"{where}: label {labels[y, x]} at pixel x={x}, y={y} is outside 0..{self.num_classes - 1} "
-                f"and is not void ({self.void}); fix the mask or add the class"
-            )
-
-
-def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an (H, W) integer map by nearest neighbour, sampled at pixel centres."""
-    if labels.shape == (height, width):
-        return labels
-    if labels.dtype == np.int32:  # OpenCV's exact mode takes what float32 and float64 hold; ids stay below 2^24
-        return cv2.resize(labels.astype(np.float64), (width, height), interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
-    return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+__all__ = [
+    "InstanceSet",
+    "LabelSpace",
+    "PanopticMap",
+    "Prediction",
+    "Prompt",
+    "Sample",
+    "Segment",
+    "SemanticMap",
+    "Target",
+]
 
 
 @dataclass(frozen=True)
@@ -403,35 +305,6 @@ class Sample:
     def objects(self, label_space: LabelSpace) -> InstanceSet:
         """All things of the truth, whichever way the source gave them."""
         return self.instances if self.instances is not None else self.truth.instances(label_space)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A sample that a reader has found and not yet opened.
-
-    `decode` opens it and raises `FaultError` with everything wrong with it. It is picklable (a `functools.partial`
-    of a module's function), since convert decodes on all cores.
-    """
-
-    id: str
-    split: str | None
-    group: str
-    decode: Callable[[], Sample]
-    image_file: Path | None = None  # 8-bit JPEG or PNG bytes are copied from here untouched; None for generated images
-    truth_files: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a reader found in a source: the classes, the records, and the faults seen without opening any file."""
-
-    name: str
-    label_space: LabelSpace
-    records: tuple[Record, ...]
-    faults: tuple[Fault, ...] = ()
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self.records)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """Run a stage's main: a user's fault becomes a short message, everything else keeps its traceback."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
+
+# Idle OpenMP threads sleep: spinning ones cost every other process its core, and a training beside another one its pace.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 RED, PLAIN = "\033[1;31m", "\033[0m"
 

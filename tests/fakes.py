@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Record, Sample, Segment, Source
+from pipeline.sources import Record, Source
+from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Sample, Segment
 
 STUFF = LabelSpace(("ground", "tree", "water"), ((90, 60, 20), (20, 160, 40), (20, 60, 200)), (False, False, False))
 MIXED = LabelSpace(("ground", "box", "ball"), ((90, 60, 20), (200, 60, 40), (240, 220, 30)), (False, True, True))

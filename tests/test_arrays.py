@@ -111,14 +111,6 @@ def test_a_class_that_never_occurs_has_no_pixels(tmp_path):
     assert found.class_image_pixels.tolist() == [4, 0]
 
 
-@pytest.mark.parametrize(
-    ("size", "short_side", "expected"),
-    [((360, 480), 192, (192, 256)), ((480, 360), 192, (256, 192)), ((5, 7), 10, (10, 14)), ((5, 7), None, (5, 7))],
-)
-def test_the_shorter_side_gets_the_asked_size(size, short_side, expected):
-    assert arrays.resized_size(*size, short_side) == expected
-
-
 def test_image_and_labels_are_resized_alike(tmp_path):
     # left half black and class 0, right half white and class 1; the seam stays in the middle both ways
     labels = np.zeros((8, 12), np.uint8)

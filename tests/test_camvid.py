@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.archive import extract
 from pipeline.datasets.camvid import read
-from pipeline.structures import FaultError
+from pipeline.sources import FaultError
 from tests import fakes
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "CamVid.zip"

@@ -12,7 +12,8 @@ from pipeline.dataset import Dataset
 from pipeline.dataset_writer import write
 from pipeline.datasets import folder as folder_reader
 from pipeline.gate import GateError
-from pipeline.structures import LabelSpace, PanopticMap, Sample, Source
+from pipeline.sources import Source
+from pipeline.structures import LabelSpace, PanopticMap, Sample
 from tests import fakes
 
 MANY = LabelSpace(tuple(f"c{index}" for index in range(300)), ((1, 2, 3),) * 300, (False,) * 300)

@@ -10,7 +10,8 @@ import yaml
 from pipeline import arrays, dataset_writer, inference
 from pipeline.dataset import Dataset
 from pipeline.models import NETWORKS
-from pipeline.structures import InstanceSet, PanopticMap, Record, Sample, Segment, Source
+from pipeline.sources import Record, Source
+from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
 from stages import classical, evaluate, report, train
 from tests.project import TRAIN, small_params
 from tests.tiny import POLICY, SPACE

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.folder import distinct_colours, read
-from pipeline.structures import FaultError
+from pipeline.sources import FaultError
 from tests import fakes
 
 CLASSES = ["ground", "tree", "water"]

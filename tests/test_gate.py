@@ -16,7 +16,8 @@ from pipeline.datasets import folder as folder_reader
 from pipeline.gate import GateError, inspect
 from pipeline.provenance import ROOT
 from pipeline.rules import LEVELS, RULES
-from pipeline.structures import Fault, FaultError, InstanceSet, PanopticMap, Record, Sample, Source
+from pipeline.sources import Fault, FaultError, Record, Source
+from pipeline.structures import InstanceSet, PanopticMap, Sample
 from tests import fakes
 
 CLASSES = ["ground", "tree", "water"]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets._files import images_below, read_image, read_index_mask
-from pipeline.structures import FaultError
+from pipeline.sources import FaultError
 from tests import fakes
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import config, dataset_writer, parent_death
 from pipeline.report import __main__ as command
-from pipeline.structures import Record, Source
+from pipeline.sources import Record, Source
 from stages import report
 from tests.fake_runs import LABELS, make_run, make_sample, make_samples
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from pipeline.sources import FaultError, Record
 from pipeline.splits import assign
-from pipeline.structures import FaultError, Record
 from tests import fakes
 
 

@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.structures import (
-    InstanceSet,
-    LabelSpace,
-    PanopticMap,
-    Sample,
-    Segment,
-    SemanticMap,
-    Target,
-    resize_labels,
-)
+from pipeline.resizing import resize_labels
+from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Sample, Segment, SemanticMap, Target
 
 SPACE = LabelSpace(("ground", "disc", "box"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)), (False, True, True))
 LABELS = np.array([[0, 0, 1], [2, 255, 1]], np.uint8)

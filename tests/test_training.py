@@ -168,3 +168,27 @@ def test_collate_pads_with_void(arrays):
     assert (batch.labels[0, 32:] == 255).all() and (batch.labels[0, :, 48:] == 255).all()
     assert np.array_equal(batch.labels[0, :32, :48].numpy(), split.target(0).labels)
     assert batch.instances[0].masks.shape == (2, 40, 60) and not batch.instances[0].masks[:, 32:].any()
+
+
+def test_bfloat16_trains_and_keeps_its_weights_in_float32(arrays, tmp_path):
+    weights, progress = train(arrays, tmp_path, fit={**FIT, "precision": "bfloat16"})
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values() if tensor.is_floating_point())
+    assert progress.is_finished
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["auto", "float16"])
+def test_on_a_gpu_it_trains_and_goes_on(arrays, tmp_path, precision):
+    device = torch.device("cuda")
+    options = {key: FIT[key] for key in ("optimizer", "schedule", "epochs", "batch_size", "early_stop")}
+
+    def trainer(watch=None):
+        network = fitting.build_network(FIT, arrays, seed=3, device=device)
+        return fitting.Trainer(
+            network, arrays, Checkpoint(tmp_path), **options, precision=precision, seed=3, device=device, watch=watch
+        )
+
+    with pytest.raises(Stopped):
+        trainer(StopAt(5)).run()
+    progress = trainer().run()
+    assert progress.is_finished and len(progress.history) == 3 and progress.peak_memory_mb > 0

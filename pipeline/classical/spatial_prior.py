@@ -3,7 +3,8 @@
 import numpy as np
 
 from pipeline.classical._method import Method
-from pipeline.structures import SemanticMap, resize_labels
+from pipeline.resizing import resize_labels
+from pipeline.structures import SemanticMap
 
 
 class SpatialPrior(Method):

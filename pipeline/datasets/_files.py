@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.structures import Fault, FaultError, LabelSpace
+from pipeline.sources import Fault, FaultError
+from pipeline.structures import LabelSpace
 
 Image.MAX_IMAGE_PIXELS = None  # aerial and microscope pictures are larger than Pillow's guard for web servers
 

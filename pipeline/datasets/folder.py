@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets._files import class_labels, images_below, name_of, read_image, read_index_mask, same_size
-from pipeline.structures import Fault, LabelSpace, PanopticMap, Record, Sample, Source
+from pipeline.sources import Fault, Record, Source
+from pipeline.structures import LabelSpace, PanopticMap, Sample
 
 SPLITS = ("train", "val", "test")
 

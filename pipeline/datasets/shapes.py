@@ -15,10 +15,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from pipeline.structures import LabelSpace, PanopticMap, Record, Sample, Segment, Source
+from pipeline.sources import Record, Source
+from pipeline.structures import LabelSpace, PanopticMap, Sample, Segment
 
 
 class Kind(NamedTuple):
+    """A class, how it is shown, and how often and in which colour it is drawn."""
+
     name: str
     colour: tuple[int, int, int]  # in the label space
     hue: float  # the favourite one, in turns; kinds of stuff are far apart, and so are things

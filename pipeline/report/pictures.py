@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pipeline.structures import resize_labels
+from pipeline.resizing import resize_labels
 
 LONGEST_PX = 480
 JPEG_QUALITY = 82

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -115,7 +116,19 @@ def training_loader(batches: TrainingBatches, keys: list[tuple[int, list[int]]],
     """The batches of `keys` in order, made by `workers` processes; 0 makes them here."""
     if workers == 0:
         return (batches[key] for key in keys)
-    return iter(DataLoader(batches, sampler=keys, batch_size=None, num_workers=workers, multiprocessing_context="fork"))
+    loader = DataLoader(
+        batches,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork",
+        worker_init_fn=_start_worker,
+    )
+    return iter(loader)
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # each worker is one process of many
 
 
 def validation_batches(split: ArraySplit, *, batch_size: int, stride: int, void: int, with_instances: bool) -> Iterator[Batch]:
