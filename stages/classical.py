@@ -23,8 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.classical import METHODS
     from pipeline.dataset import Dataset
     from pipeline.machine import Load, peak_memory_mb
-    from pipeline.provenance import code_files, fit_key
-    from pipeline.table import look_up, module_file
+    from pipeline.table import look_up
 
     params = load_params()
     if name not in params.classical:
@@ -32,20 +31,26 @@ def main(argv: list[str] | None = None) -> None:
     fit = params.classical[name].fit.model_dump()
     cv2.setNumThreads(params.threads)
     dataset = Dataset(Path("data/dataset"))
-    identity = {"seed": params.seed, "threads": params.threads}
-    key = fit_key(
-        name,
-        fit={**fit, **identity},
-        inputs={"dataset": dataset.sha256},
-        files=code_files("stages/classical.py", module_file(METHODS, fit["method"])),
-    )
     started_at_s, load = time.perf_counter(), Load()
     method = look_up(METHODS, fit["method"], kind="classical method")(dataset.label_space, **fit["options"])
     method.fit(dataset.samples("train"), np.random.default_rng(params.seed))
+    cost = {"fit_seconds": time.perf_counter() - started_at_s, "peak_memory_mb": peak_memory_mb(), **load.measured()}
     out = Path("runs") / name
     (out / "model").mkdir(parents=True, exist_ok=True)
     method.save(out / "model")
-    description = {
+    files.write_json(out / "model/model.json", _describe(name, fit, dataset, seed=params.seed, threads=params.threads))
+    files.write_json(out / "fit_cost.json", cost)
+    print(f"{name}: fitted in {cost['fit_seconds']:.1f} s")
+
+
+def _describe(name: str, fit: dict, dataset, **identity: int) -> dict:
+    """model.json: what is needed to use the method elsewhere, and to know where it comes from."""
+    from pipeline.classical import METHODS
+    from pipeline.provenance import code_files, fit_key
+    from pipeline.table import module_file
+
+    code = code_files("stages/classical.py", module_file(METHODS, fit["method"]))
+    return {
         "name": name,
         "kind": "classical",
         "method": fit["method"],
@@ -53,12 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         "label_space": dataset.label_space.to_json(),
         "fit": fit,
         **identity,
-        "fit_key": key,
+        "fit_key": fit_key(name, fit={**fit, **identity}, inputs={"dataset": dataset.sha256}, files=code),
     }
-    files.write_json(out / "model/model.json", description)
-    cost = {"fit_seconds": time.perf_counter() - started_at_s, "peak_memory_mb": peak_memory_mb(), **load.measured()}
-    files.write_json(out / "fit_cost.json", cost)
-    print(f"{name}: fitted in {cost['fit_seconds']:.1f} s")
 
 
 if __name__ == "__main__":

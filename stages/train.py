@@ -13,12 +13,10 @@ def main(argv: list[str] | None = None) -> None:
     parent_death.die_with_parent()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="a key of networks in params.yaml")
-    parser.add_argument(
-        "--workers", type=int, default=default_workers(), help="processes that make batches; the result is the same"
-    )
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes that make batches, 0: none")
     arguments = parser.parse_args(argv)
 
-    from pipeline import files, tracking
+    from pipeline import tracking
     from pipeline.arrays import TrainingArrays
     from pipeline.check import load_params
     from pipeline.machine import Load
@@ -36,25 +34,13 @@ def main(argv: list[str] | None = None) -> None:
     key = fitting.network_key(name, fit, arrays, **identity)
     folder = Path("checkpoints") / name
     drop_finished(folder, but=key)
-    identity["fit_key"] = key
     load = Load()
-    with tracking.live({"name": name, "fit": fit, **identity}) as live, ConsoleWatch(name) as console:
-        network, progress = fitting.fit_network(
-            fit,
-            arrays,
-            Checkpoint(folder / key),
-            seed=params.seed,
-            threads=params.threads,
-            workers=arguments.workers,
-            watch=Watches(console, EpochLog(live.log)),
-        )
-    out = Path("runs") / name
-    (out / "model").mkdir(parents=True, exist_ok=True)
-    fitting.save_network(out / "model", network)
-    files.write_json(out / "model/model.json", fitting.describe_network(name, fit, arrays, network, progress, **identity))
-    files.write_csv(out / "history.csv", progress.history)
-    cost = {"fit_seconds": progress.elapsed_s, "peak_memory_mb": progress.peak_memory_mb, **load.measured()}
-    files.write_json(out / "fit_cost.json", cost)
+    model = {"name": name, "fit": fit, **identity, "fit_key": key}
+    with tracking.live(model) as live, ConsoleWatch(name) as console:
+        watch = Watches(console, EpochLog(live.log))
+        checkpoint = Checkpoint(folder / key)
+        network, progress = fitting.fit_network(fit, arrays, checkpoint, **identity, workers=arguments.workers, watch=watch)
+    fitting.write_run(Path("runs") / name, model, arrays, network, progress, load.measured())
 
 
 def default_workers() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from pipeline import files
 from pipeline.arrays import TrainingArrays
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
@@ -79,21 +80,36 @@ def save_network(folder: Path, network: Network) -> None:
     )
 
 
-def describe_network(name: str, fit: dict, arrays: TrainingArrays, network: Network, progress: Progress, **identity) -> dict:
+def write_run(folder: Path, model: dict, arrays: TrainingArrays, network: Network, progress: Progress, load: dict) -> None:
+    """Write what a training leaves: model/, history.csv and fit_cost.json.
+
+    Parameters
+    ----------
+    folder : runs/NAME
+    model : name, fit, seed, threads and fit_key
+    load : how busy others kept the machine meanwhile
+    """
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    save_network(folder / "model", network)
+    files.write_json(folder / "model/model.json", _described(model, arrays, network, progress))
+    files.write_csv(folder / "history.csv", progress.history)
+    cost = {"fit_seconds": progress.elapsed_s, "peak_memory_mb": progress.peak_memory_mb, **load}
+    files.write_json(folder / "fit_cost.json", cost)
+
+
+def _described(model: dict, arrays: TrainingArrays, network: Network, progress: Progress) -> dict:
     """model.json: everything needed to use the weights elsewhere, and to know where they come from."""
-    label_space = arrays.label_space
     return {
-        "name": name,
+        "name": model["name"],
         "kind": "network",
-        "method": fit["model"],
-        "options": fit["options"],
-        "label_space": label_space.to_json(),
+        "method": model["fit"]["model"],
+        "options": model["fit"]["options"],
+        "label_space": arrays.label_space.to_json(),
         "short_side": arrays.short_side,
         "mean": list(network.mean),
         "std": list(network.std),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "best_epoch": progress.best_epoch,
         "best_val_miou": progress.best_miou,
-        "fit": fit,
-        **identity,
+        **model,
     }
