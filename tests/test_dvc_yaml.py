@@ -83,4 +83,4 @@ def test_every_listed_code_file_exists_and_is_used(stage):
 def test_commands_are_single_so_that_a_stage_dies_with_dvc(stage):
     command = STAGES[stage].get("do", STAGES[stage])["cmd"]
     assert isinstance(command, str) and not set(command) & set(";&|")
-    assert command.split()[:3] == ["python", "-m", SCRIPT[stage][:-3].replace("/", ".")]
+    assert command.split()[:4] == ["exec", "python", "-m", SCRIPT[stage][:-3].replace("/", ".")]

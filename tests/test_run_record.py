@@ -1,0 +1,80 @@
+"""What a run's files say, compared with what a store holds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline import run_record
+
+RECORD = run_record.RunRecord(
+    folder=Path("runs/unet"),
+    model={},
+    predict={},
+    params={"epochs": "2"},
+    points={("val_miou", 1): 0.25, ("val_miou", 2): 0.5},
+    scores={"miou": 0.5, "ece": float("nan")},
+    tags={},
+    model_hash="",
+    content_hash="",
+)
+
+
+def test_a_store_that_holds_a_part_is_not_contradicted():
+    assert not RECORD.contradicts({}, {})
+    assert not RECORD.contradicts({"epochs": "2", "noted_by_hand": "yes"}, {"val_miou": {1: 0.25}})
+    assert not RECORD.contradicts({}, {"val_miou": {1: 0.2500001}}), "a CSV file rounds"
+
+
+@pytest.mark.parametrize(
+    ("params", "curves"),
+    [
+        ({"epochs": "3"}, {}),
+        ({}, {"val_miou": {1: 0.26}}),
+        ({}, {"val_miou": {3: 0.5}}),  # an epoch that the files do not have
+    ],
+)
+def test_another_param_or_point_contradicts(params, curves):
+    assert RECORD.contradicts(params, curves)
+
+
+def test_only_what_lacks_or_changed_is_sent():
+    everything = {("val_miou", 1): 0.25, ("val_miou", 2): 0.5, ("miou", 0): 0.5}
+    unsent = RECORD.unsent({}, {})
+    assert unsent.pop(("ece", 0)) != unsent.get(("ece", 0)), "not a number is a score too"
+    assert unsent == everything
+    recorded = {"miou": 0.5, "ece": float("nan")}
+    assert RECORD.unsent({"val_miou": {1: 0.25, 2: 0.5}}, recorded) == {}
+    assert RECORD.unsent({"val_miou": {1: 0.25}}, recorded | {"miou": 0.4}) == {("val_miou", 2): 0.5, ("miou", 0): 0.5}
+    assert replace(RECORD, points={}, scores={}).unsent({}, {}) == {}
+
+
+def lock_says(root: Path, *, model: str, scored_model: str, flip: bool) -> None:
+    stages = {
+        "train@unet": {"outs": [{"path": "runs/unet/model", "md5": model}]},
+        "evaluate_network@unet": {
+            "deps": [{"path": "runs/unet/model", "md5": scored_model}, {"path": "stages/evaluate.py", "md5": "7"}],
+            "params": {"params.yaml": {"networks.unet.predict": {"flip": flip}, "evaluate": {"samples": 2}}},
+        },
+    }
+    (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+
+
+def test_scores_of_another_fit_or_prediction_are_stale(tmp_path):
+    params = {"networks": {"unet": {"predict": {"flip": False}}}, "evaluate": {"samples": 2}}
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    assert run_record.stale("unet", tmp_path) == "", "without dvc.lock nothing is known"
+    lock_says(tmp_path, model="1.dir", scored_model="1.dir", flip=False)
+    assert run_record.stale("unet", tmp_path) == ""
+    assert run_record.stale("otsu", tmp_path) == ""
+    lock_says(tmp_path, model="2.dir", scored_model="1.dir", flip=False)
+    assert run_record.stale("unet", tmp_path) == "runs/unet/model changed after runs/unet was scored; run dvc repro"
+    lock_says(tmp_path, model="1.dir", scored_model="1.dir", flip=True)
+    assert run_record.stale("unet", tmp_path) == "networks.unet.predict changed after runs/unet was scored; run dvc repro"
+
+
+def test_requirements_are_exact_and_known_to_an_index():
+    required = dict(line.split("==") for line in run_record.requirements())
+    assert {"numpy", "torch", "mlflow", "opencv-python-headless"} <= required.keys()
+    assert not any("+" in version for version in required.values())
