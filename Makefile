@@ -49,6 +49,7 @@ ui: environment
 	python -m pipeline.tracking ui
 
 flow: environment
+	@python -m pipeline.check
 	python -m pipeline.flow
 
 clean:

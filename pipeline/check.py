@@ -20,6 +20,23 @@ from pipeline.postprocess import POSTPROCESSES
 from pipeline.provenance import ROOT
 from pipeline.rules import RULES
 
+NUMBER = (int, float)
+OPTIMIZER_OPTIONS = {
+    "adam": {"amsgrad": (bool,), "betas": (list,), "eps": NUMBER, "weight_decay": NUMBER},
+    "adamw": {"amsgrad": (bool,), "betas": (list,), "eps": NUMBER, "weight_decay": NUMBER},
+    "sgd": {"dampening": NUMBER, "momentum": NUMBER, "nesterov": (bool,), "weight_decay": NUMBER},
+}
+YAML_TYPES = {  # annotation -> types that YAML gives and the entry takes
+    "None": (type(None),),
+    "Sequence": (list,),
+    "bool": (bool,),
+    "dict": (dict,),
+    "float": NUMBER,
+    "int": (int,),
+    "list": (list,),
+    "str": (str,),
+    "tuple": (list,),
+}
 PREDICT_ENTRY = {"segment": "pipeline.inference:segment_options"}
 
 
@@ -83,6 +100,13 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
             place=f"{place}.fit.loss.{index}.options",
             given={"logits", "labels", "ignore_label"},
         )
+    known = OPTIMIZER_OPTIONS[fit.optimizer.name]
+    for option, value in fit.optimizer.options.items():
+        where = f"{place}.fit.optimizer.options.{option}"
+        if option not in known:
+            faults.append(f"{where}: optimizer {fit.optimizer.name} has no such option; it takes: {', '.join(known)}")
+        elif type(value) not in known[option]:
+            faults.append(f"{where}: {value!r} is no {known[option][-1].__name__}{config.number_hint(value)}")
     schedules = {name: f"pipeline.training.schedule:{name}" for name in ("constant", "one_cycle", "poly")}
     faults += _entry_faults(
         schedules,
@@ -103,32 +127,41 @@ def _entry_faults(entries: Mapping[str, str], name: str, options: dict, *, kind:
         hint = f" Did you mean {near[0]}?" if near else ""
         return [f"{place.rsplit('.', 1)[0]}: unknown {kind} {name!r}; choose one of: {', '.join(sorted(entries))}.{hint}"]
     known, required = _signature(entries, name)
+    choices = ", ".join(sorted(known.keys() - given)) or "none"
     faults = []
-    for option in options:
-        if option not in known - given:
-            choices = ", ".join(sorted(known - given)) or "none"
+    for option, value in options.items():
+        if option not in known.keys() - given:
             faults.append(f"{place}.{option}: {kind} {name} has no such option; it takes: {choices}")
+        elif not _fits(value, known[option]):
+            faults.append(f"{place}.{option}: {value!r} is no {known[option]}{config.number_hint(value)}")
     faults += [f"{place}.{option}: missing; {kind} {name} needs it" for option in sorted(required - given - set(options))]
     return faults
 
 
-def _signature(entries: Mapping[str, str], name: str) -> tuple[set[str], set[str]]:
-    """The parameters of an entry, and those of them without a default, read from its source."""
+def _signature(entries: Mapping[str, str], name: str) -> tuple[dict[str, str], set[str]]:
+    """The parameters of an entry with their annotations, and those of them without a default, read from its source."""
     attribute = entries[name].split(":")[1]
     tree = ast.parse((ROOT / table.module_file(entries, name)).read_text(encoding="utf-8"))
     found = next(node for node in tree.body if getattr(node, "name", None) == attribute)
     if isinstance(found, ast.ClassDef):
         found = next((node for node in found.body if getattr(node, "name", None) == "__init__"), None)
         if found is None:
-            return set(), set()
+            return {}, set()
     arguments = found.args
-    plain = [one.arg for one in arguments.args if one.arg != "self"]
-    optional = set(plain[len(plain) - len(arguments.defaults) :]) if arguments.defaults else set()
-    optional |= {
-        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is not None
-    }
-    known = {*plain, *(one.arg for one in arguments.kwonlyargs)}
-    return known, known - optional
+    plain = [one for one in arguments.args if one.arg != "self"]
+    optional = {one.arg for one in plain[len(plain) - len(arguments.defaults) :]} if arguments.defaults else set()
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    optional |= {one.arg for one, default in named if default is not None}
+    known = {one.arg: ast.unparse(one.annotation) if one.annotation else "" for one in [*plain, *arguments.kwonlyargs]}
+    return known, known.keys() - optional
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Whether a value from YAML has a type of the annotation; True where the annotation names none that YAML knows."""
+    wanted = [part.split("[")[0].strip() for part in annotation.split(" | ")]
+    if not set(wanted) <= YAML_TYPES.keys():
+        return True
+    return type(value) in {one for part in wanted for one in YAML_TYPES[part]}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,6 +172,10 @@ def main(argv: list[str] | None = None) -> int:
         params = load_params(arguments.path)
     except ValueError as error:
         print(error, file=sys.stderr)
+        return 1
+    source = params.dataset.source
+    if not Path(source).exists():
+        print(f"{arguments.path}: dataset.source: {source}: no such file or folder; put it there", file=sys.stderr)
         return 1
     print(f"{arguments.path}: {params.dataset.reader}, {len(params.methods)} methods, no fault")
     return 0

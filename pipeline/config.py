@@ -6,6 +6,7 @@ Nothing here has a default: an option left out takes the default in the signatur
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -18,8 +19,8 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 def _safe_name(key: str) -> str:
-    if not key.replace("_", "").replace("-", "").isalnum():
-        raise ValueError("a key becomes a folder and a stage name: use letters, digits, _ and - only")
+    if not re.fullmatch(r"\w[\w-]*", key):
+        raise ValueError("a key becomes a folder and a stage name: use letters, digits, _ and - only, no - first")
     return key
 
 
@@ -183,6 +184,10 @@ def _contradictions(params: Params) -> list[str]:
     sections = (params.classical, params.networks, params.fusions)
     keys = [key for section in sections for key in section]
     faults += [f"{key}: stands in two sections; runs/{key} can hold one method" for key in sorted(keys) if keys.count(key) > 1]
+    for name, network in params.networks.items():
+        losses = [loss.name for loss in network.fit.loss]
+        if len(set(losses)) < len(losses):
+            faults.append(f"networks.{name}.fit.loss: {losses[0]} stands there twice; give it once with the sum of the weights")
     for name, fusion in params.fusions.items():
         for part in ("semantic", "instance"):
             key = getattr(fusion, part)
@@ -210,13 +215,13 @@ def _explain(fault: dict) -> str:
         return f"{key}: unknown key; {hint}"
     if fault["type"] == "missing":
         return f"{key}: missing; presets/ shows a whole file"
-    return f"{key}: {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{_hint(fault)}"
+    return f"{key}: {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{number_hint(fault['input'])}"
 
 
-def _hint(fault: dict) -> str:
-    if fault["type"] == "float_type" and isinstance(fault["input"], str):
-        return " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
-    return ""
+def number_hint(value: Any) -> str:
+    """What to write instead, where text stands for what looks like a number."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", value)
+    return " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)" if is_number else ""
 
 
 def _keys_beside(place: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 
 from pipeline.inference import Fitted
-from pipeline.machine import Load, peak_memory_mb
+from pipeline.machine import Load
 
 
 def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | int | bool]:
@@ -22,8 +22,8 @@ def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | i
 
     Returns
     -------
-    dict with latency_ms (median), images_per_s, peak_memory_mb (this process and its libraries), load_average, under_load,
-    and where the method has them parameters and multiply_adds (of the first image's size)
+    dict with latency_ms (median), images_per_s, peak_memory_mb (this process, or the GPU where one computes), load_average,
+    under_load, and where the method has them parameters and multiply_adds (of the first image's size)
     """
     lock = Path(tempfile.gettempdir()) / "segmentation-pipeline-timing.lock"
     with FileLock(lock, mode=0o666):
@@ -36,7 +36,7 @@ def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | i
         **method.cost(*images[0].shape[:2]),
         "latency_ms": 1000 * statistics.median(seconds),
         "images_per_s": len(seconds) / sum(seconds),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": method.peak_memory_mb(),
         **busy,
     }
 

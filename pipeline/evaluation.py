@@ -41,7 +41,7 @@ def score(
             metric.update(sample, prediction)
         if sample.id in pictured:
             painted = method.label_space.paint(prediction.semantic(method.label_space))
-            cv2.imwrite(str(pictures / f"{sample.id}.png"), painted[..., ::-1])
+            files.write_bytes(pictures / f"{sample.id}.png", cv2.imencode(".png", painted[..., ::-1])[1].data)
     scores: dict[str, float] = {}
     tables: dict[str, list[dict]] = {}
     for metric in metrics:

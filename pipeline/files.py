@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text beside `path` and move it there; folders are made."""
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write beside `path` and move it there; folders are made. A full disk is an OSError that names the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text."""
+    write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> dict:

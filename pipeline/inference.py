@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.classical import METHODS
+from pipeline.machine import peak_memory_mb
 from pipeline.models import NETWORKS
 from pipeline.postprocess import POSTPROCESSES
 from pipeline.resizing import resize_image, scaled_size
@@ -29,6 +30,10 @@ class Fitted(ABC):
     @abstractmethod
     def segment(self, image: np.ndarray, prompt: Prompt | None = None) -> Prediction:
         """(H, W, 3) uint8 RGB to a prediction of the same height and width."""
+
+    def peak_memory_mb(self) -> float:
+        """The most memory held so far where the method computes: this process's."""
+        return peak_memory_mb()
 
     def cost(self, height: int, width: int) -> dict[str, int]:
         """`parameters` and `multiply_adds` for one image of this size, where the method has such numbers."""
@@ -87,6 +92,7 @@ class FittedNetwork(Fitted):
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = look_up(NETWORKS, description["method"], kind="network")(self.label_space, **options)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        self.network.mean, self.network.std = description["mean"], description["std"]
         self.network.to(self.device, memory_format=torch.channels_last).eval()
         self.options = segment_options(**predict)
         self.short_side = description["short_side"]
@@ -121,6 +127,11 @@ class FittedNetwork(Fitted):
             )
         mean = (straight.probabilities + mirrored.probabilities[:, :, ::-1]) / 2
         return SemanticMap.from_probabilities(mean, self.label_space)
+
+    def peak_memory_mb(self):
+        import torch
+
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else peak_memory_mb()
 
     def cost(self, height, width):
         import torch

@@ -74,6 +74,12 @@ class LabelSpace:
         """Colour a (H, W) label map: (H, W, 3) uint8."""
         return self.palette[labels]
 
+    def check_classes(self, classes, *, where: str) -> None:
+        """Raise ValueError where class indices, of instances or segments, are none of 0..C-1."""
+        wrong = sorted({int(one) for one in classes if not 0 <= one < self.num_classes})
+        if wrong:
+            raise ValueError(f"{where}: classes {wrong} are outside 0..{self.num_classes - 1}")
+
     def check(self, labels: np.ndarray, *, where: str) -> None:
         """Raise ValueError where (H, W) integer `labels` hold anything but classes and void."""
         if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):

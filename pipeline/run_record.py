@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -147,10 +148,20 @@ def stale(name: str, root: Path) -> str:
     for section in ("classical", "network", "fusion"):
         stage = stages.get(f"evaluate_{section}@{name}", {})
         used = ((each["path"], each.get("md5")) for each in stage.get("deps", []))
-        changed += [path for path, md5 in used if path in paths and (path, md5) not in made]
+        changed += [path for path, md5 in used if _has_changed(root, path, md5, made, paths)]
         values = stage.get("params", {}).get("params.yaml", {})
         changed += [key for key, value in values.items() if _look_up(params, key) != value]
     return f"{', '.join(changed)} changed after runs/{name} was scored; run dvc repro" if changed else ""
+
+
+def _has_changed(root: Path, path: str, md5: str | None, made: set, paths: set[str]) -> bool:
+    """Another stage has made the dependency anew, or its code is not what it was."""
+    if path in paths:
+        return (path, md5) not in made
+    file = root / path
+    if file.suffix != ".py":
+        return False
+    return not file.is_file() or hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != md5
 
 
 def fit_params(model: dict) -> dict[str, str]:

@@ -62,7 +62,9 @@ class SemanticMap:
         return self.labels.shape
 
     def semantic(self, label_space: LabelSpace) -> np.ndarray:
-        """(H, W) labels in the type of `label_space`."""
+        """(H, W) labels in the type of `label_space`; ValueError where that would change one."""
+        if self.labels.dtype != label_space.dtype:
+            label_space.check(self.labels, where="SemanticMap")
         return self.labels.astype(label_space.dtype, copy=False)
 
     def cropped(self, height: int, width: int) -> SemanticMap:
@@ -144,6 +146,7 @@ class InstanceSet:
 
     def semantic(self, label_space: LabelSpace) -> np.ndarray:
         """(H, W) labels, painted from the lowest score to the highest; what no mask covers is void."""
+        label_space.check_classes(self.classes, where="InstanceSet")
         labels = np.full(self.shape, label_space.void, label_space.dtype)
         for index in np.argsort(self.scores, kind="stable"):
             labels[self.masks[index]] = self.classes[index]
@@ -209,6 +212,7 @@ class PanopticMap:
 
     def semantic(self, label_space: LabelSpace) -> np.ndarray:
         """(H, W) labels; what no segment covers is void."""
+        label_space.check_classes([segment.category for segment in self.info], where="PanopticMap")
         table = np.full(max(self._present) + 1, label_space.void, label_space.dtype)
         for segment in self.info:
             if segment.id < len(table):

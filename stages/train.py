@@ -19,7 +19,6 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline import tracking
     from pipeline.arrays import TrainingArrays
     from pipeline.check import load_params
-    from pipeline.machine import Load
     from pipeline.training import fit as fitting
     from pipeline.training.console import ConsoleWatch
     from pipeline.training.loop import EpochLog, Watches
@@ -34,13 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     key = fitting.network_key(name, fit, arrays, **identity)
     folder = Path("checkpoints") / name
     drop_finished(folder, but=key)
-    load = Load()
     model = {"name": name, "fit": fit, **identity, "fit_key": key}
     with tracking.live(model) as live, ConsoleWatch(name) as console:
         watch = Watches(console, EpochLog(live.log))
         checkpoint = Checkpoint(folder / key)
         network, progress = fitting.fit_network(fit, arrays, checkpoint, **identity, workers=arguments.workers, watch=watch)
-    fitting.write_run(Path("runs") / name, model, arrays, network, progress, load.measured())
+    fitting.write_run(Path("runs") / name, model, arrays, network, progress)
 
 
 def default_workers() -> int:

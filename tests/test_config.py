@@ -90,6 +90,25 @@ def test_sections_are_frozen():
         ),
         (lambda c: c["gate"]["rules"].update(all_viod="warning"), "unknown rule 'all_viod'; choose one of: "),
         (lambda c: c["networks"].update(otsu=c["networks"]["unet"]), "otsu: stands in two sections"),
+        (lambda c: c["networks"]["unet"]["fit"]["options"].update(width="16"), "options.width: '16' is no int (YAML reads"),
+        (
+            lambda c: c["networks"]["unet_encoder"]["fit"]["options"].update(pretrained=3),
+            "pretrained: 3 is no bool | str",
+        ),
+        (lambda c: c["networks"]["fcn_plain"]["fit"]["options"].update(widths=16), "options.widths: 16 is no Sequence[int]"),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["optimizer"]["options"].update(wieght_decay=0.1),
+            "optimizer adamw has no such option; it takes: amsgrad, betas, eps, weight_decay",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["optimizer"]["options"].update(weight_decay="1e-3"),
+            "weight_decay: '1e-3' is no float (YAML reads 1e-3 as text",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["loss"].append(c["networks"]["unet"]["fit"]["loss"][0]),
+            "networks.unet.fit.loss: cross_entropy stands there twice",
+        ),
+        (lambda c: c["networks"].update({"-h": c["networks"]["unet"]}), "no - first"),
         (lambda c: c["networks"].update({"a/b": c["networks"]["unet"]}), "use letters, digits, _ and - only"),
         (
             lambda c: c["fusions"].update(

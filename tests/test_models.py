@@ -88,6 +88,8 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
         "options": SMALL[name],
         "label_space": network.label_space.to_json(),
         "short_side": None,
+        "mean": list(network.mean),
+        "std": list(network.std),
     }
     (tmp_path / "model.json").write_text(json.dumps(description))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)

@@ -50,11 +50,17 @@ def test_only_what_lacks_or_changed_is_sent():
     assert replace(RECORD, points={}, scores={}).unsent({}, {}) == {}
 
 
+MD5_OF_ABC = "900150983cd24fb0d6963f7d28e17f72"  # RFC 1321
+
+
 def lock_says(root: Path, *, model: str, scored_model: str, flip: bool) -> None:
     stages = {
         "train@unet": {"outs": [{"path": "runs/unet/model", "md5": model}]},
         "evaluate_network@unet": {
-            "deps": [{"path": "runs/unet/model", "md5": scored_model}, {"path": "stages/evaluate.py", "md5": "7"}],
+            "deps": [
+                {"path": "runs/unet/model", "md5": scored_model},
+                {"path": "evaluate.py", "md5": "900150983cd24fb0d6963f7d28e17f72"},
+            ],
             "params": {"params.yaml": {"networks.unet.predict": {"flip": flip}, "evaluate": {"samples": 2}}},
         },
     }
@@ -66,12 +72,16 @@ def test_scores_of_another_fit_or_prediction_are_stale(tmp_path):
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     assert run_record.stale("unet", tmp_path) == "", "without dvc.lock nothing is known"
     lock_says(tmp_path, model="1.dir", scored_model="1.dir", flip=False)
+    (tmp_path / "evaluate.py").write_text("abc")
     assert run_record.stale("unet", tmp_path) == ""
     assert run_record.stale("otsu", tmp_path) == ""
     lock_says(tmp_path, model="2.dir", scored_model="1.dir", flip=False)
     assert run_record.stale("unet", tmp_path) == "runs/unet/model changed after runs/unet was scored; run dvc repro"
     lock_says(tmp_path, model="1.dir", scored_model="1.dir", flip=True)
     assert run_record.stale("unet", tmp_path) == "networks.unet.predict changed after runs/unet was scored; run dvc repro"
+    lock_says(tmp_path, model="1.dir", scored_model="1.dir", flip=False)
+    (tmp_path / "evaluate.py").write_text("abcd")
+    assert run_record.stale("unet", tmp_path) == "evaluate.py changed after runs/unet was scored; run dvc repro"
 
 
 def test_requirements_are_exact_and_known_to_an_index():

@@ -150,3 +150,9 @@ def test_a_fault_in_the_data_stops_the_line_and_is_tabled(project, tmp_path):
     assert re.search(r"masks/01\.png.*label 7", said) and "images/02.png" in said
     table = (project.folder / "data/dataset/gate.csv").read_text()
     assert "label_outside" in table and "zero_byte" in table
+
+
+def test_the_gate_alone_reads_any_source(project):
+    own = str(project.folder.parent / "own")
+    told = project.run("python", "-m", "pipeline.gate", own, "--reader", "folder", "--set", "classes=[ground, square]")
+    assert "12 images" in told.stdout + told.stderr

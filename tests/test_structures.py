@@ -58,6 +58,20 @@ def test_instances_paint_in_score_order_and_leave_the_rest_void():
     assert (InstanceSet.empty(2, 3).semantic(SPACE) == 255).all()
 
 
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        SemanticMap(np.array([[0, 256]], np.uint16)),
+        InstanceSet.build(np.ones((1, 1, 1), bool), [3]),
+        InstanceSet.build(np.ones((1, 1, 1), bool), [-1]),
+        PanopticMap(np.ones((1, 1), np.int32), (Segment(1, 255),)),
+    ],
+)
+def test_a_class_that_does_not_exist_is_an_error_and_never_another_class(prediction):
+    with pytest.raises(ValueError, match=r"outside 0\.\.2"):
+        prediction.semantic(SPACE)
+
+
 def test_boxes_exclude_their_far_edge():
     masks = np.zeros((2, 5, 6), bool)
     masks[0, 1:3, 2:6] = True

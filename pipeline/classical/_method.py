@@ -6,8 +6,9 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from pipeline import files
 from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
 
 
@@ -40,9 +41,8 @@ class Method:
 
     def save(self, folder: Path) -> None:
         """Write the fitted arrays into `folder`."""
-        save_file(
-            {name: np.ascontiguousarray(getattr(self, name)) for name in self.state_names}, folder / "weights.safetensors"
-        )
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in self.state_names}
+        files.write_bytes(folder / "weights.safetensors", save(arrays))
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""

@@ -137,6 +137,8 @@ def _group(id: str, pattern: re.Pattern | None) -> str:
 
 
 def _label_space(classes: list[str | dict[str, Any]]) -> LabelSpace:
+    if not isinstance(classes, list) or not classes:
+        raise ValueError(f"classes: {classes!r}; wanted a list of names, such as [background, object]")
     names, colours, isthing = [], [], []
     for index, (entry, colour) in enumerate(zip(classes, distinct_colours(len(classes)), strict=True)):
         entry = {"name": entry} if isinstance(entry, str) else entry

@@ -1,5 +1,6 @@
 """The order of the samples and the batches they make; both follow from (seed, epoch, index) alone."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ def training_loader(batches: TrainingBatches, keys: list[tuple[int, list[int]]],
         multiprocessing_context="fork",
         worker_init_fn=_start_worker,
     )
-    return iter(loader)
+    with warnings.catch_warnings():  # forking beside threads is what Python 3.12 warns of; the workers touch no torch thread
+        warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
+        return iter(loader)
 
 
 def _start_worker(_: int) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from pipeline import files
 from pipeline.arrays import TrainingArrays
@@ -14,7 +13,7 @@ from pipeline.provenance import code_files, fit_key
 from pipeline.table import look_up, module_file
 from pipeline.training import criterion
 from pipeline.training.loop import Trainer, Watch, pick_device
-from pipeline.training.state import Checkpoint, Progress
+from pipeline.training.state import Checkpoint, Progress, weights_of
 
 
 def network_key(name: str, fit: dict, arrays: TrainingArrays, *, seed: int, threads: int) -> str:
@@ -74,26 +73,27 @@ def build_network(fit: dict, arrays: TrainingArrays, *, seed: int, device: torch
 
 def save_network(folder: Path, network: Network) -> None:
     """Write the weights; `pipeline.inference.load` reads them."""
-    save_file(
-        {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()},
-        folder / "weights.safetensors",
-    )
+    files.write_bytes(folder / "weights.safetensors", weights_of(network))
 
 
-def write_run(folder: Path, model: dict, arrays: TrainingArrays, network: Network, progress: Progress, load: dict) -> None:
+def write_run(folder: Path, model: dict, arrays: TrainingArrays, network: Network, progress: Progress) -> None:
     """Write what a training leaves: model/, history.csv and fit_cost.json.
 
     Parameters
     ----------
     folder : runs/NAME
     model : name, fit, seed, threads and fit_key
-    load : how busy others kept the machine meanwhile
     """
     (folder / "model").mkdir(parents=True, exist_ok=True)
     save_network(folder / "model", network)
     files.write_json(folder / "model/model.json", _described(model, arrays, network, progress))
     files.write_csv(folder / "history.csv", progress.history)
-    cost = {"fit_seconds": progress.elapsed_s, "peak_memory_mb": progress.peak_memory_mb, **load}
+    cost = {
+        "fit_seconds": progress.elapsed_s,
+        "peak_memory_mb": progress.peak_memory_mb,
+        "load_average": progress.load_average,
+        "under_load": progress.under_load,
+    }
     files.write_json(folder / "fit_cost.json", cost)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.arrays import TrainingArrays
-from pipeline.machine import peak_memory_mb
+from pipeline.machine import Load, peak_memory_mb
 from pipeline.metrics.confusion import class_iou, count_pairs
 from pipeline.models._network import Network
 from pipeline.training import schedule as schedules
@@ -82,7 +82,8 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train to the end, or to the early stop; the network then holds the weights of the best epoch."""
-        progress = self.checkpoint.load(self.network, self.optimizer, self.scaler, self.device)
+        progress = self.checkpoint.load(self.network, self.optimizer, self.scaler)
+        self.load, self.was_under_load = Load(), progress.under_load
         self.watch.started(self, progress)
         while not progress.is_finished:
             self._epoch(progress)
@@ -111,6 +112,9 @@ class Trainer:
         self.watch.epoch_ended(progress)
 
     def _save(self, progress: Progress) -> None:
+        load = self.load.measured()
+        progress.load_average = load["load_average"]
+        progress.under_load = self.was_under_load or load["under_load"]
         progress.peak_memory_mb = max(progress.peak_memory_mb, _peak_memory_mb(self.device))
         self.checkpoint.save(progress, self.network, self.optimizer, self.scaler)
 
@@ -140,6 +144,11 @@ class Trainer:
 
     def _close_epoch(self, progress: Progress, epoch: int) -> None:
         val_losses, miou = self._validate(epoch)
+        if not math.isfinite(sum(val_losses.values())):
+            raise ValueError(
+                f"epoch {epoch}: the validation loss is not finite ({val_losses}); lower the learning rate. "
+                "The last checkpoint is kept"
+            )
         train_losses = {name: total / progress.seen for name, total in progress.sums.items()}
         row = {
             "epoch": epoch,

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline import files
 from pipeline.structures import LabelSpace, Prediction
 
 GAP_PX = 4
@@ -32,9 +33,7 @@ def progress_picture(
         tiles = [image, label_space.paint(truth), label_space.paint(prediction.semantic(label_space))]
         lines.append(np.concatenate([_framed(tile) for tile in tiles], axis=1))
     sheet = np.concatenate(lines, axis=0)
-    partial = path.with_name(f".{path.name}")
-    cv2.imwrite(str(partial), sheet[..., ::-1])
-    partial.replace(path)
+    files.write_bytes(path, cv2.imencode(".png", sheet[..., ::-1])[1].data)
 
 
 def _framed(tile: np.ndarray) -> np.ndarray:

@@ -1,12 +1,15 @@
 """What a training must remember to go on as if it had never stopped."""
 
+import io
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
+
+from pipeline import files
 
 
 @dataclass
@@ -20,6 +23,8 @@ class Progress:
     stale_epochs: int = 0  # since the best one
     elapsed_s: float = 0.0
     peak_memory_mb: float = 0.0
+    load_average: float = 0.0  # at the last save
+    under_load: bool = False  # others kept the machine busy during a part of it
     is_finished: bool = False
     sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses so far, weighted by samples
     seen: int = 0  # samples behind `sums`
@@ -51,15 +56,12 @@ class Checkpoint:
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
         }
-        partial = self._state.with_suffix(".part")
-        torch.save(state, partial)
-        partial.replace(self._state)
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        files.write_bytes(self._state, whole.getbuffer())
 
     def save_best(self, network: nn.Module, epoch: int) -> None:
-        path = self.best_weights(epoch)
-        partial = path.with_suffix(".part")
-        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, partial)
-        partial.replace(path)
+        files.write_bytes(self.best_weights(epoch), weights_of(network))
 
     def drop_old_best(self, epoch: int) -> None:
         """Remove the weights of earlier best epochs; called once a state that names `epoch` is on disk."""
@@ -67,11 +69,11 @@ class Checkpoint:
             if path != self.best_weights(epoch):
                 path.unlink()
 
-    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer, scaler, device: torch.device) -> Progress:
+    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer, scaler) -> Progress:
         """Fill network, optimiser and scaler from disk and return the progress; a fresh one where nothing is saved."""
         if not self._state.is_file():
             return Progress()
-        state = torch.load(self._state, map_location=device, weights_only=True)
+        state = torch.load(self._state, map_location="cpu", weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
@@ -79,6 +81,11 @@ class Checkpoint:
 
     def load_best(self, network: nn.Module, epoch: int) -> None:
         network.load_state_dict(load_file(self.best_weights(epoch)))
+
+
+def weights_of(network: nn.Module) -> bytes:
+    """The network's state as a safetensors file."""
+    return save({key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()})
 
 
 def drop_finished(folder: Path, *, but: str) -> None:
