@@ -1,5 +1,6 @@
 # make: the environment, the comparison, its table. make test: the tests. make ui: MLflow. make flow: the same through Prefect.
 PYTHON ?= python3
+PORT ?= 5000
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
@@ -46,7 +47,7 @@ lint: environment
 	ruff format --check .
 
 ui: environment
-	python -m pipeline.tracking ui
+	python -m pipeline.tracking ui --port $(PORT)
 
 flow: environment
 	@python -m pipeline.check

@@ -75,6 +75,10 @@ class Project:
         assert not check or done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done
 
+    def shell(self, line: str) -> str:
+        """Run a line as a user types it; what it printed."""
+        return self.run("bash", "-c", line).stdout
+
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "-qm", message)
