@@ -1,5 +1,6 @@
 """A copy of this project in a folder of its own, with a small params.yaml, driven as a user drives it."""
 
+import json
 import os
 import re
 import shutil
@@ -33,7 +34,7 @@ def small_params() -> dict:
     params["dataset"]["options"] = {"train": 10, "val": 4, "test": 5, "height": 64, "width": 96}
     params["augment"]["short_side"] = 48
     params["classical"] = {name: params["classical"][name] for name in ("majority_class", "kmeans")}
-    params["networks"] = yaml.safe_load(yaml.safe_dump(SMALL_NETWORKS))
+    params["networks"] = json.loads(json.dumps(SMALL_NETWORKS))  # nothing shared between the two
     params["evaluate"] = {"samples": 2, "timed_images": 2}
     return params
 

@@ -125,7 +125,7 @@ def test_the_flow_runs_the_same_stages_two_at_a_time(project):
 def test_experiments_and_differences(project):
     project.commit("First results")
     project.shell("dvc exp run -S 'networks.unet.fit.optimizer.learning_rate=0.003'")
-    assert "learning_rate" in project.shell("dvc exp show")
+    assert "Experiment" in project.shell("dvc exp show")
     shown = project.shell("dvc exp show --csv")
     assert "networks.unet.fit.optimizer.learning_rate" in shown and "runs/unet/metrics.json:miou" in shown
     assert "0.003" in project.shell("dvc params diff")
