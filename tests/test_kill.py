@@ -26,9 +26,8 @@ def start(project) -> subprocess.Popen:
         ["dvc", "repro", "-s", "train@unet"],
         cwd=project.folder,
         env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
