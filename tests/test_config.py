@@ -130,6 +130,15 @@ def test_all_faults_come_at_once(tmp_path):
     assert len(faults_of(tmp_path, change).splitlines()) == 2
 
 
+def test_a_source_that_is_not_there_is_named(tmp_path, capsys):
+    content = copy.deepcopy(CONTENT)
+    content["dataset"]["source"] = "nowhere.zip"
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert check.main([str(path)]) == 1
+    assert "dataset.source: nowhere.zip: no such file or folder; put it there" in capsys.readouterr().err
+
+
 def test_no_yaml_is_one_clear_error(tmp_path):
     (tmp_path / "params.yaml").write_text("seed: [1")
     with pytest.raises(ValueError, match=r"params\.yaml: not valid YAML"):
