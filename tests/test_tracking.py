@@ -258,6 +258,15 @@ def test_sync_leaves_alone_what_is_not_finished_or_not_consistent(root):
     assert tracking.sync(root)["unet"] == "published"
 
 
+def test_switched_off_it_records_nothing(bare_root, monkeypatch):
+    monkeypatch.setenv("PIPELINE_TRACKING", "off")
+    with tracking.live(MODEL, root=bare_root) as tracker:
+        tracker.log(step=1, metrics=HISTORY[1])
+    assert tracking.publish("unet", root=bare_root) is False
+    assert tracking.sync(bare_root) == {}
+    assert not list(bare_root.glob("mlflow.db*"))
+
+
 @pytest.fixture
 def nobody_answers(monkeypatch):
     with socket.socket() as probe:
