@@ -16,7 +16,7 @@ from pipeline.classical import METHODS
 from pipeline.datasets import READERS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
-from pipeline.postprocess import POSTPROCESSES
+from pipeline.postprocess import FUSIONS, POSTPROCESSES
 from pipeline.provenance import ROOT
 from pipeline.rules import RULES
 
@@ -76,7 +76,7 @@ def _faults(params: config.Params) -> list[str]:
         faults += _network_faults(network, place=f"networks.{key}")
     for key, fusion in params.fusions.items():
         faults += _entry_faults(
-            POSTPROCESSES,
+            FUSIONS,
             fusion.fit.method,
             fusion.predict,
             kind="fusion",
@@ -117,6 +117,25 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
         given={"progress"},
     )
     faults += _entry_faults(PREDICT_ENTRY, "segment", network.predict, kind="prediction", place=f"{place}.predict", given=set())
+    return faults + _postprocess_faults(network.predict.get("postprocess"), place=f"{place}.predict.postprocess")
+
+
+def _postprocess_faults(entries: object, *, place: str) -> list[str]:
+    """What is wrong with the post-processes of a network: names, or mappings with name and options."""
+    faults = []
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        full = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(full, dict) or "name" not in full or not full.keys() <= {"name", "options"}:
+            faults.append(f"{place}.{index}: {entry!r} is neither a name nor a mapping with name and options")
+            continue
+        faults += _entry_faults(
+            POSTPROCESSES,
+            full["name"],
+            full.get("options") or {},
+            kind="post-process",
+            place=f"{place}.{index}.options",
+            given={"label_space"},
+        )
     return faults
 
 

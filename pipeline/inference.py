@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,33 @@ import numpy as np
 from pipeline.classical import METHODS
 from pipeline.machine import peak_memory_mb
 from pipeline.models import NETWORKS
-from pipeline.postprocess import POSTPROCESSES
+from pipeline.postprocess import FUSIONS, POSTPROCESSES
+from pipeline.postprocess._postprocess import Example, Postprocess
 from pipeline.resizing import resize_image, scaled_size
-from pipeline.structures import LabelSpace, Prediction, Prompt, SemanticMap
+from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
 from pipeline.table import look_up
 
 
 class Fitted(ABC):
     """A method ready to use."""
 
-    def __init__(self, description: dict):
+    def __init__(self, description: dict, options: dict):
         self.description = description
         self.label_space = LabelSpace.from_json(description["label_space"])
+        self.options = options  # the predict half of its entry
 
     @abstractmethod
     def segment(self, image: np.ndarray, prompt: Prompt | None = None) -> Prediction:
         """(H, W, 3) uint8 RGB to a prediction of the same height and width."""
+
+    def fit_prediction(self, validation: Callable[[int], list[Sample]]) -> dict:
+        """Fit what the prediction options leave open; `validation` gives at most so many samples of that split.
+
+        Returns
+        -------
+        {"options": the predict half with what was found, "search": a row for each setting tried}
+        """
+        return {"options": self.options, "search": []}
 
     def peak_memory_mb(self) -> float:
         """The most memory held so far where the method computes: this process's."""
@@ -67,7 +79,7 @@ class FittedClassical(Fitted):
     """A classical method; it works at the native size."""
 
     def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
-        super().__init__(description)
+        super().__init__(description, predict)
         build = look_up(METHODS, description["method"], kind="classical method")
         self.method = build(self.label_space, **description["options"])
         self.method.load(folder)
@@ -83,7 +95,7 @@ class FittedNetwork(Fitted):
         import torch
         from safetensors.torch import load_file
 
-        super().__init__(description)
+        super().__init__(description, segment_options(**predict))
         if threads:
             torch.set_num_threads(threads)
         options = dict(description["options"])
@@ -94,10 +106,37 @@ class FittedNetwork(Fitted):
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.mean, self.network.std = description["mean"], description["std"]
         self.network.to(self.device, memory_format=torch.channels_last).eval()
-        self.options = segment_options(**predict)
         self.short_side = description["short_side"]
+        self.postprocesses: list[Postprocess] = [
+            look_up(POSTPROCESSES, entry["name"], kind="post-process")(self.label_space, **entry["options"])
+            for entry in self.options["postprocess"]
+        ]
 
     def segment(self, image, prompt=None):
+        return self._after(image, self.postprocesses)
+
+    def fit_prediction(self, validation):
+        search = []
+        for index, (process, entry) in enumerate(zip(self.postprocesses, self.options["postprocess"], strict=True)):
+            examples = [
+                Example(
+                    sample.image, self._after(sample.image, self.postprocesses[:index]), sample.truth.semantic(self.label_space)
+                )
+                for sample in validation(process.fit_images)
+            ]
+            if examples:
+                entry["options"] |= process.fit(examples)
+                search += [{"postprocess": entry["name"], **row} for row in process.search]
+        return {"options": self.options, "search": search}
+
+    def _after(self, image: np.ndarray, postprocesses: Sequence[Postprocess]) -> Prediction:
+        """The prediction at the image's size, with these post-processes behind it."""
+        prediction = self._native(image)
+        for process in postprocesses:
+            prediction = process(image, prediction)
+        return prediction
+
+    def _native(self, image: np.ndarray) -> Prediction:
         height, width = image.shape[:2]
         small = resize_image(image, *scaled_size(height, width, self.short_side))
         prediction = self._predict(small)
@@ -150,11 +189,10 @@ class FittedFusion(Fitted):
     """Two fitted methods, each with its default prediction options, and the rule that joins their predictions."""
 
     def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
-        super().__init__(description)
+        super().__init__(description, predict)
         self.semantic = load(folder / "semantic", device=device, threads=threads)
         self.instance = load(folder / "instance", device=device, threads=threads)
-        self.join = look_up(POSTPROCESSES, description["method"], kind="fusion")
-        self.options = predict
+        self.join = look_up(FUSIONS, description["method"], kind="fusion")
 
     def segment(self, image, prompt=None):
         return self.join(
@@ -172,14 +210,26 @@ class FittedFusion(Fitted):
 _LOADERS = {"classical": FittedClassical, "network": FittedNetwork, "fusion": FittedFusion}
 
 
-def segment_options(*, flip: bool = False) -> dict:
+def segment_options(*, flip: bool = False, postprocess: Sequence = ()) -> dict:
     """The predict half of a network's entry, checked and completed.
 
     Parameters
     ----------
     flip : bool
         Average the class probabilities of the image and of its mirror image.
+    postprocess : names of `pipeline.postprocess.POSTPROCESSES`, or mappings with name and options
+        What follows the network's prediction, in this order. Options left out are fitted on the validation split.
+
+    Returns
+    -------
+    {"flip": bool, "postprocess": [{"name": text, "options": {}}]}
     """
     if not isinstance(flip, bool):
         raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
-    return {"flip": flip}
+    entries = []
+    for entry in postprocess:
+        full = {"name": entry, "options": {}} if isinstance(entry, str) else {"options": {}, **entry}
+        if full.keys() != {"name", "options"}:
+            raise ValueError(f"predict.postprocess: {entry!r} is neither a name nor a mapping with name and options")
+        entries.append({"name": full["name"], "options": dict(full["options"])})
+    return {"flip": flip, "postprocess": entries}

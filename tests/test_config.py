@@ -67,7 +67,7 @@ def test_sections_are_frozen():
             "unknown classical method 'otso'; choose one of: kmeans",
         ),
         (lambda c: c["classical"]["kmeans"]["fit"]["options"].update(k=3), "kmeans has no such option; it takes: clusters"),
-        (lambda c: c["networks"]["unet"]["fit"].update(model="unte"), "unknown network 'unte'; choose one of: fcn_plain, unet"),
+        (lambda c: c["networks"]["unet"]["fit"].update(model="unte"), "unknown network 'unte'; choose one of: deeplabv1, "),
         (
             lambda c: c["networks"]["unet"]["fit"]["options"].update(widht=3),
             "network unet has no such option; it takes: batch_norm",
@@ -86,7 +86,19 @@ def test_sections_are_frozen():
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(flipp=True),
-            "prediction segment has no such option; it takes: flip",
+            "prediction segment has no such option; it takes: flip, postprocess",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(postprocess=["dense_crff"]),
+            "predict.postprocess.0: unknown post-process 'dense_crff'; choose one of: dense_crf",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(postprocess=[{"name": "dense_crf", "options": {"steps": 3}}]),
+            "predict.postprocess.0.options.steps: post-process dense_crf has no such option; it takes: ",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(postprocess=[{"dense_crf": 3}]),
+            "predict.postprocess.0: {'dense_crf': 3} is neither a name nor a mapping with name and options",
         ),
         (lambda c: c["gate"]["rules"].update(all_viod="warning"), "unknown rule 'all_viod'; choose one of: "),
         (lambda c: c["networks"].update(otsu=c["networks"]["unet"]), "otsu: stands in two sections"),

@@ -10,13 +10,14 @@ from pipeline.datasets import READERS
 from pipeline.losses import LOSSES
 from pipeline.metrics import METRICS
 from pipeline.models import NETWORKS
-from pipeline.postprocess import POSTPROCESSES
+from pipeline.postprocess import FUSIONS, POSTPROCESSES
 from pipeline.provenance import code_files
 from pipeline.table import module_file
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 METRIC_FILES = [module_file(METRICS, name) for name in METRICS]
+POSTPROCESS_FILES = [module_file(POSTPROCESSES, name) for name in POSTPROCESSES]
 # stage -> the variable in its deps -> the table it chooses from, and what it always chooses
 CHOICES = {
     "download": ({}, []),
@@ -28,8 +29,8 @@ CHOICES = {
         [],
     ),
     "evaluate_classical": ({"${item.fit.method}": METHODS}, METRIC_FILES),
-    "evaluate_network": ({"${item.fit.model}": NETWORKS}, METRIC_FILES),
-    "evaluate_fusion": ({"${item.fit.method}": POSTPROCESSES}, METRIC_FILES),
+    "evaluate_network": ({"${item.fit.model}": NETWORKS}, METRIC_FILES + POSTPROCESS_FILES),
+    "evaluate_fusion": ({"${item.fit.method}": FUSIONS}, METRIC_FILES),
     "report": ({}, []),
 }
 SCRIPT = {name: f"stages/{name.split('_')[0]}.py" for name in STAGES}

@@ -1,22 +1,24 @@
 """What every network of the table keeps to, and what is true of each."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline import inference
+from pipeline import config, inference
 from pipeline.models import NETWORKS
 from pipeline.models._network import Targets
 from pipeline.structures import LabelSpace
 from pipeline.table import look_up
 from pipeline.training import criterion, fit
 
-SMALL = {
-    "fcn_plain": {"widths": [4, 8]},
-    "unet": {"width": 4, "depth": 2},
-    "unet_encoder": {"encoder": "tf_efficientnet_lite0", "pretrained": False, "widths": [16, 8, 8, 8, 4]},
+PRESET = Path(__file__).parent.parent / "presets/camvid_networks.yaml"
+# the light configuration of every network, without weights, under the name of its entry
+LIGHT = {
+    name: (entry.fit.model, entry.fit.options | ({"pretrained": False} if "encoder" in entry.fit.options else {}))
+    for name, entry in config.load(PRESET).networks.items()
 }
 
 
@@ -28,43 +30,50 @@ def space(num_classes: int) -> LabelSpace:
 
 def build(name, *, num_classes=3, seed=0, **options):
     torch.manual_seed(seed)
-    network = look_up(NETWORKS, name, kind="network")(space(num_classes), **(SMALL[name] | options))
+    model, light = LIGHT[name]
+    network = look_up(NETWORKS, model, kind="network")(space(num_classes), **(light | options))
     loss = [{"name": "cross_entropy", "weight": 1.0, "options": {}}]
     network.criterion = criterion.build(loss, ignore_label=255, statistics={}, device=torch.device("cpu"))
     return network
 
 
 def test_every_network_of_the_table_is_tested_here():
-    assert set(SMALL) == set(NETWORKS)
+    assert {model for model, _ in LIGHT.values()} == set(NETWORKS)
 
 
 @pytest.mark.parametrize("num_classes", [1, 5])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_logits_have_the_size_of_the_input(name, num_classes):
     network = build(name, num_classes=num_classes).eval()
     height, width = 2 * network.stride, 3 * network.stride
     assert network(torch.zeros(2, 3, height, width))["out"].shape == (2, num_classes, height, width)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_the_gradient_reaches_every_parameter(name):
     network = build(name)
     side = 2 * network.stride
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)  # FCN's scores start at zero and let no gradient through in the first step
     labels = torch.arange(2 * side * side).reshape(2, side, side) % 3
     losses = network.losses(torch.rand(2, 3, side, side, generator=torch.manual_seed(1)), Targets(labels))
     sum(losses.values()).backward()
-    without = [key for key, parameter in network.named_parameters() if parameter.grad is None]
-    assert without == []
+    frozen = {key for key, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert all(key.startswith("encoder.") for key in frozen) and bool(frozen) == (name == "unet_frozen")
+    trained = [(key, parameter) for key, parameter in network.named_parameters() if key not in frozen]
+    assert [key for key, parameter in trained if parameter.grad is None or not parameter.grad.any()] == []
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_the_seed_decides_the_weights(name):
     one, same, other = (build(name, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_losses_and_predictions_of_one_pass_are_those_of_two(name):
     network = build(name).eval()
     images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride, generator=torch.manual_seed(0))
@@ -75,7 +84,7 @@ def test_losses_and_predictions_of_one_pass_are_those_of_two(name):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 50), (64, 96)])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
     network = build(name)
     network(torch.rand(2, 3, 4 * network.stride, 4 * network.stride))  # moves the batch statistics
@@ -84,8 +93,8 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
     description = {
         "name": name,
         "kind": "network",
-        "method": name,
-        "options": SMALL[name],
+        "method": LIGHT[name][0],
+        "options": LIGHT[name][1],
         "label_space": network.label_space.to_json(),
         "short_side": None,
         "mean": list(network.mean),
@@ -101,10 +110,26 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
     assert np.allclose(prediction.probabilities, logits.softmax(dim=0).numpy(), atol=1e-6)
 
 
-def test_one_picture_in_training_mode_is_possible_where_batch_norm_sees_pixels():
-    network = build("unet_encoder")
-    losses = network.losses(torch.rand(1, 3, 64, 64), Targets(torch.zeros(1, 64, 64, dtype=torch.int64)))
-    assert sum(losses.values()).isfinite()
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_batch_of_one_trains_or_is_one_clear_error(name):
+    network = build(name)
+    side = 2 * network.stride
+    try:
+        losses = network.losses(torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64)))
+    except ValueError as error:
+        assert "give at least 2 pictures (batch_size: 2)" in str(error)
+    else:
+        assert sum(losses.values()).isfinite()
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_auxiliary_heads_are_there_in_training_only(name):
+    network = build(name)
+    images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride)
+    heads = network(images)
+    assert set(heads) == {"out", *network.head_weights}
+    assert all(logits.shape == heads["out"].shape for logits in heads.values())
+    assert set(network.eval()(images)) == {"out"}
 
 
 def test_unet_is_the_published_network():

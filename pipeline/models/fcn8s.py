@@ -1,0 +1,47 @@
+"""FCN-8s: a classifier made fully convolutional, its scores fused with those of pool4 and pool3."""
+
+from pipeline.models._fcn import FCN
+from pipeline.structures import LabelSpace
+
+
+class FCN8s(FCN):
+    """Predicts on a grid of 8 px from the maps of stride 32, 16 and 8.
+
+    Parameters
+    ----------
+    encoder : "vgg16" (paper), or a timm encoder whose maps of stride 8, 16 and 32 take the places of pool3, pool4 and pool5
+    pretrained : True, False, or a .safetensors file; see `_vgg.stages` and `_encoders.create`. With vgg16 it holds for fc6
+        and fc7 too; fewer channels or a smaller kernel take a part of their weights.
+    channels : of fc6 and fc7 (paper: 4096)
+    kernel_size : of fc6 (paper: 7), odd
+    dropout : share of the values of fc6 and of fc7 switched off in training (paper: 0.5)
+
+    Raises
+    ------
+    ValueError : an even kernel size, or an encoder without one of the maps.
+
+    References
+    ----------
+    Long et al. 2015, arXiv:1411.4038, section 4.2 and figure 3; the journal version is arXiv:1605.06211. All is trained at
+    once: no training of FCN-32s and FCN-16s first. What holds for all three networks stands in `_fcn.FCN`.
+    """
+
+    def __init__(
+        self,
+        label_space: LabelSpace,
+        *,
+        encoder: str = "vgg16",
+        pretrained: bool | str = True,
+        channels: int = 4096,
+        kernel_size: int = 7,
+        dropout: float = 0.5,
+    ):
+        super().__init__(
+            label_space,
+            output_stride=8,
+            encoder=encoder,
+            pretrained=pretrained,
+            channels=channels,
+            kernel_size=kernel_size,
+            dropout=dropout,
+        )
