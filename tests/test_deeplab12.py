@@ -184,6 +184,7 @@ def test_scales_are_fused_by_their_maximum(averages):
     assert torch.equal(corners["scale_1"], torch.stack([quarters, -quarters]))
     assert torch.equal(corners["out"], torch.tensor([[[1.5, 1.5], [2.0, 3.0]], [[0.0, -1.0], [-1.5, -1.5]]]))
     assert network.head_weights == {"scale_0.5": 1.0, "scale_1": 1.0}
+    assert (network.stride, network.output_stride) == (16, 8)  # half of 16 pixels is one value
     assert list(network.eval()(images)) == ["out"]
 
 
@@ -192,9 +193,9 @@ def test_one_scale_has_no_auxiliary_heads(averages):
     assert list(network(torch.zeros(1, 3, 16, 16))) == ["out"] and network.head_weights == {}
 
 
-@pytest.mark.parametrize("wrong", [{"rates": ()}, {"scales": ()}, {"scales": (0.0, 1.0)}])
+@pytest.mark.parametrize("wrong", [{"rates": ()}, {"scales": ()}, {"scales": (0.0, 1.0)}, {"scales": (0.3, 1.0)}])
 def test_no_rates_and_no_scales_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"give at least one of each, scales from 0\.25 on"):
+    with pytest.raises(ValueError, match=r"give at least one of each, scales in steps of 0\.25"):
         published(DeepLabV2, **wrong)
 
 

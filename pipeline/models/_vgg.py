@@ -73,7 +73,7 @@ def fully_connected(
 
     References
     ----------
-    Long et al. 2015, arXiv:1411.4038, section 3.1; Chen et al. 2015, arXiv:1412.7062, section 4.1, for taking fewer.
+    Long et al. 2015, arXiv:1411.4038, section 3.1; Chen et al. 2015, arXiv:1412.7062, section 3.2, for taking fewer.
     """
     padding = dilation * (kernel_size // 2)
     fc6 = nn.Conv2d(inputs, channels, kernel_size, padding=padding, dilation=dilation)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import reduce
+from math import lcm
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class DeepLabV2(SemanticNetwork):
 
     Raises
     ------
-    ValueError : no rates, no scales, or scales below 0.25.
+    ValueError : no rates, no scales, or scales that are not multiples of 0.25.
 
     References
     ----------
@@ -49,12 +50,14 @@ class DeepLabV2(SemanticNetwork):
         scales: Sequence[float] = (1.0,),
     ):
         super().__init__(label_space)
-        if not rates or not scales or min(scales) < 0.25:
-            raise ValueError(f"rates {list(rates)}, scales {list(scales)}: give at least one of each, scales from 0.25 on")
+        if not rates or not scales or any(scale <= 0 or scale % 0.25 for scale in scales):
+            raise ValueError(f"rates {list(rates)}, scales {list(scales)}: give at least one of each, scales in steps of 0.25")
         self.encoder = _largefov.encoder(encoder, pretrained=pretrained, output_stride=output_stride)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        self.stride = self.output_stride = self.encoder.strides[-1]
+        self.output_stride = self.encoder.strides[-1]
         self.scales = tuple(scales)
+        # the sides are multiples of the encoder's stride at each scale
+        self.stride = self.output_stride * lcm(*(Fraction(scale).denominator for scale in self.scales))
         if len(self.scales) > 1:
             self.head_weights = {_head(scale): 1.0 for scale in self.scales}
         inputs, outputs = self.encoder.channels[-1], label_space.num_classes
@@ -75,7 +78,7 @@ class DeepLabV2(SemanticNetwork):
     def _scores(self, images, scale):
         """(B, 3, H, W) to (B, C, scale H / output_stride, scale W / output_stride)."""
         if scale != 1:
-            share = Fraction(scale).limit_denominator(64)  # whole numbers: ONNX sizes that change have no fractions
+            share = Fraction(scale)  # in whole numbers: the exporter to ONNX cannot multiply sizes by fractions
             size = [side * share.numerator // share.denominator for side in images.shape[2:]]
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         features = self.encoder(images)[-1]
