@@ -5,6 +5,7 @@ A fitted method is a folder: model.json and the files beside it. It loads withou
 
 from __future__ import annotations
 
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -98,11 +99,12 @@ class FittedNetwork(Fitted):
         super().__init__(description, segment_options(**predict))
         if threads:
             torch.set_num_threads(threads)
+        build = look_up(NETWORKS, description["method"], kind="network")
         options = dict(description["options"])
-        if "pretrained" in options:
+        if "pretrained" in inspect.signature(build).parameters:
             options["pretrained"] = False  # all weights stand in the file
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = look_up(NETWORKS, description["method"], kind="network")(self.label_space, **options)
+        self.network = build(self.label_space, **options)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.mean, self.network.std = description["mean"], description["std"]
         self.network.to(self.device, memory_format=torch.channels_last).eval()
@@ -118,16 +120,16 @@ class FittedNetwork(Fitted):
     def fit_prediction(self, validation):
         search = []
         for index, (process, entry) in enumerate(zip(self.postprocesses, self.options["postprocess"], strict=True)):
-            examples = [
-                Example(
-                    sample.image, self._after(sample.image, self.postprocesses[:index]), sample.truth.semantic(self.label_space)
-                )
-                for sample in validation(process.fit_images)
-            ]
+            samples = validation(process.fit_images) if process.fit_images else []
+            before = self.postprocesses[:index]
+            examples = [process.needed(self._example(sample, before), number) for number, sample in enumerate(samples)]
             if examples:
                 entry["options"] |= process.fit(examples)
                 search += [{"postprocess": entry["name"], **row} for row in process.search]
         return {"options": self.options, "search": search}
+
+    def _example(self, sample: Sample, postprocesses: Sequence[Postprocess]) -> Example:
+        return Example(sample.image, self._after(sample.image, postprocesses), sample.truth.semantic(self.label_space))
 
     def _after(self, image: np.ndarray, postprocesses: Sequence[Postprocess]) -> Prediction:
         """The prediction at the image's size, with these post-processes behind it."""

@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from pipeline import config, inference
-from pipeline.models import NETWORKS
+from pipeline.models import NETWORKS, _encoders
 from pipeline.models._network import Targets
 from pipeline.structures import LabelSpace
 from pipeline.table import look_up
 from pipeline.training import criterion, fit
 
 PRESET = Path(__file__).parent.parent / "presets/camvid_networks.yaml"
-# the light configuration of every network, without weights, under the name of its entry
+# the light configuration of every network under the name of its entry: as the preset has it, and without weights
+ENTRIES = {name: (entry.fit.model, entry.fit.options) for name, entry in config.load(PRESET).networks.items()}
 LIGHT = {
-    name: (entry.fit.model, entry.fit.options | ({"pretrained": False} if "encoder" in entry.fit.options else {}))
-    for name, entry in config.load(PRESET).networks.items()
+    name: (model, options | ({"pretrained": False} if "encoder" in options else {}))
+    for name, (model, options) in ENTRIES.items()
 }
 
 
@@ -35,6 +36,17 @@ def build(name, *, num_classes=3, seed=0, **options):
     loss = [{"name": "cross_entropy", "weight": 1.0, "options": {}}]
     network.criterion = criterion.build(loss, ignore_label=255, statistics={}, device=torch.device("cpu"))
     return network
+
+
+GLOBAL_NORMALISATION = {"deeplabv3", "deeplabv3_plus", "fastfcn", "gated_scnn", "pspnet"}  # batch norm after global pooling
+
+
+def _without_weights(create):
+    def checked(name, *, pretrained, **options):
+        assert not pretrained, "loading asks for ImageNet weights"
+        return create(name, pretrained=pretrained, **options)
+
+    return checked
 
 
 def test_every_network_of_the_table_is_tested_here():
@@ -85,7 +97,7 @@ def test_losses_and_predictions_of_one_pass_are_those_of_two(name):
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 50), (64, 96)])
 @pytest.mark.parametrize("name", LIGHT)
-def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
+def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path, monkeypatch):
     network = build(name)
     network(torch.rand(2, 3, 4 * network.stride, 4 * network.stride))  # moves the batch statistics
     network.eval()
@@ -94,13 +106,15 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
         "name": name,
         "kind": "network",
         "method": LIGHT[name][0],
-        "options": LIGHT[name][1],
+        "options": ENTRIES[name][1],  # may say nothing of weights or ask for them: all stand in the file
         "label_space": network.label_space.to_json(),
         "short_side": None,
         "mean": list(network.mean),
         "std": list(network.std),
     }
     (tmp_path / "model.json").write_text(json.dumps(description))
+    monkeypatch.setattr(_encoders, "bundled_weights", lambda _: pytest.fail("loading reads ImageNet weights"))
+    monkeypatch.setattr(_encoders, "timm_model", _without_weights(_encoders.timm_model))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     prediction = inference.load(tmp_path, device="cpu").segment(image)
     assert prediction.shape == size and prediction.probabilities.shape == (3, *size)
@@ -114,12 +128,25 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path):
 def test_a_batch_of_one_trains_or_is_one_clear_error(name):
     network = build(name)
     side = 2 * network.stride
-    try:
-        losses = network.losses(torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64)))
-    except ValueError as error:
-        assert "give at least 2 pictures (batch_size: 2)" in str(error)
+    batch = torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64))
+    if LIGHT[name][0] in GLOBAL_NORMALISATION:
+        with pytest.raises(ValueError, match=r"give at least 2 pictures \(batch_size: 2\)"):
+            network.losses(*batch)
     else:
+        assert sum(network.losses(*batch).values()).isfinite()
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_bfloat16_and_a_batch_without_labels_give_finite_losses(name):
+    network = build(name).to(memory_format=torch.channels_last)
+    side = 2 * network.stride
+    images = torch.rand(2, 3, side, side, generator=torch.manual_seed(0))
+    for labels in (torch.ones(2, side, side, dtype=torch.int64), torch.full((2, side, side), 255)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = network.losses(images, Targets(labels))
         assert sum(losses.values()).isfinite()
+    sum(losses.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -141,8 +168,6 @@ def test_unet_is_the_published_network():
 def test_the_bundled_encoder_knows_a_cat():
     import timm
     from skimage import data
-
-    from pipeline.models import _encoders
 
     classifier = timm.create_model("tf_efficientnet_lite0")
     features = _encoders.create("tf_efficientnet_lite0", pretrained=True)

@@ -34,6 +34,10 @@ class Postprocess(ABC):
         self.label_space = label_space
         self.search: list[dict] = []  # what `fit` tried: the options and their score, a row each
 
+    def needed(self, example: Example, index: int) -> Example:
+        """The part of the `index`-th example that `fit` needs, in memory of its own; the whole one where not overridden."""
+        return example
+
     def fit(self, examples: Sequence[Example]) -> dict:
         """Find the options that were left open, use them from now on, and return them as YAML could write them."""
         return {}
