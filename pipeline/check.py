@@ -124,14 +124,15 @@ def _postprocess_faults(entries: object, *, place: str) -> list[str]:
     """What is wrong with the post-processes of a network: names, or mappings with name and options."""
     faults = []
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        full = {"name": entry} if isinstance(entry, str) else entry
-        if not isinstance(full, dict) or "name" not in full or not full.keys() <= {"name", "options"}:
-            faults.append(f"{place}.{index}: {entry!r} is neither a name nor a mapping with name and options")
+        try:
+            full = table.with_options(entry)
+        except ValueError as error:
+            faults.append(f"{place}.{index}: {error}")
             continue
         faults += _entry_faults(
             POSTPROCESSES,
             full["name"],
-            full.get("options") or {},
+            full["options"],
             kind="post-process",
             place=f"{place}.{index}.options",
             given={"label_space"},

@@ -20,7 +20,7 @@ from pipeline.postprocess import FUSIONS, POSTPROCESSES
 from pipeline.postprocess._postprocess import Example, Postprocess
 from pipeline.resizing import resize_image, scaled_size
 from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
-from pipeline.table import look_up
+from pipeline.table import look_up, with_options
 
 
 class Fitted(ABC):
@@ -228,10 +228,6 @@ def segment_options(*, flip: bool = False, postprocess: Sequence = ()) -> dict:
     """
     if not isinstance(flip, bool):
         raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
-    entries = []
-    for entry in postprocess:
-        full = {"name": entry, "options": {}} if isinstance(entry, str) else {"options": {}, **entry}
-        if full.keys() != {"name", "options"}:
-            raise ValueError(f"predict.postprocess: {entry!r} is neither a name nor a mapping with name and options")
-        entries.append({"name": full["name"], "options": dict(full["options"])})
-    return {"flip": flip, "postprocess": entries}
+    if not isinstance(postprocess, list | tuple):
+        raise ValueError(f"predict.postprocess: {postprocess!r} is no list; write [{postprocess}]")
+    return {"flip": flip, "postprocess": [with_options(entry) for entry in postprocess]}

@@ -33,3 +33,21 @@ def look_up(table: Mapping[str, str], name: str, *, kind: str):
 def module_file(table: Mapping[str, str], name: str) -> str:
     """The file of an entry, relative to the repository: `pipeline/models/unet.py`."""
     return table[name].split(":")[0].replace(".", "/") + ".py"
+
+
+def with_options(entry: object) -> dict:
+    """What a list in params.yaml may hold, a name or a mapping with name and options, as {"name": text, "options": {}}.
+
+    Raises
+    ------
+    ValueError : it is something else.
+
+    Examples
+    --------
+    >>> with_options("dense_crf")
+    {'name': 'dense_crf', 'options': {}}
+    """
+    full = {"options": {}, **entry} if isinstance(entry, dict) else {"name": entry, "options": {}}
+    if full.keys() != {"name", "options"} or not isinstance(full["name"], str) or not isinstance(full["options"], dict):
+        raise ValueError(f"{entry!r} is neither a name nor a mapping with name and options")
+    return {"name": full["name"], "options": dict(full["options"])}

