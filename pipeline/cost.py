@@ -26,6 +26,7 @@ def measure(method: Fitted, images: Sequence[np.ndarray]) -> dict[str, float | i
     under_load, and where the method has them parameters and multiply_adds (of the first image's size)
     """
     lock = Path(tempfile.gettempdir()) / "segmentation-pipeline-timing.lock"
+    method.forget_peak_memory()  # scoring and fitting of post-processes are no part of a prediction
     with FileLock(lock, mode=0o666):
         for image in images[:2]:  # warm-up
             method.segment(image)

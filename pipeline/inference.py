@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.classical import METHODS
-from pipeline.machine import peak_memory_mb
+from pipeline.machine import forget_peak_memory, peak_memory_mb
 from pipeline.models import NETWORKS
 from pipeline.postprocess import FUSIONS, POSTPROCESSES
 from pipeline.postprocess._postprocess import Example, Postprocess
@@ -44,8 +44,12 @@ class Fitted(ABC):
         """
         return {"options": self.options, "search": []}
 
+    def forget_peak_memory(self) -> None:
+        """Let `peak_memory_mb` start anew."""
+        forget_peak_memory()
+
     def peak_memory_mb(self) -> float:
-        """The most memory held so far where the method computes: this process's."""
+        """The most memory held where the method computes: this process's."""
         return peak_memory_mb()
 
     def cost(self, height: int, width: int) -> dict[str, int]:
@@ -168,6 +172,13 @@ class FittedNetwork(Fitted):
             )
         mean = (straight.probabilities + mirrored.probabilities[:, :, ::-1]) / 2
         return SemanticMap.from_probabilities(mean, self.label_space)
+
+    def forget_peak_memory(self):
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        forget_peak_memory()
 
     def peak_memory_mb(self):
         import torch

@@ -1,5 +1,6 @@
 """The machine under a run: how much memory the process took, and how busy others kept the cores meanwhile."""
 
+import contextlib
 import os
 import re
 import resource
@@ -31,8 +32,14 @@ class Load:
         return time.monotonic(), sum(machine[:8]) - idle_s, sum(own[:4])
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory_mb` start anew from what the process holds now, where the system can do that (Linux)."""
+    with contextlib.suppress(OSError):  # a container may forbid it; the peak then counts what came before
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """The most memory this process has held so far, MB of 2^20 bytes."""
+    """The most memory this process has held since its start or `forget_peak_memory`, MB of 2^20 bytes."""
     status = Path("/proc/self/status")
     if status.is_file():  # `ru_maxrss` would count what the process that started this one held
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024

@@ -105,6 +105,8 @@ def test_the_dilated_resnet_is_torchvisions():
     # of v2's two parts the libraries have only the encoder, dilated from the strides 16 and 32 on
     torch.manual_seed(0)
     theirs = torchvision.models.resnet101(replace_stride_with_dilation=[False, True, True]).train()
+    for block, rate in ((theirs.layer3[0], 2), (theirs.layer4[0], 4)):  # torchvision keeps the rate before; the authors do not
+        block.conv2.dilation = block.conv2.padding = (rate, rate)
     ours = published(DeepLabV2).encoder.train()
     weights = {key: value.clone() for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
     ours.load_state_dict(weights, assign=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -66,6 +67,15 @@ def test_every_image_is_timed_once_after_a_warm_up(samples):
     assert measured["parameters"] == 7 and measured["multiply_adds"] == 32 * 48
     assert measured["latency_ms"] > 0 and measured["images_per_s"] > 0 and measured["peak_memory_mb"] > 1
     assert isinstance(measured["under_load"], bool)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system cannot forget the peak")
+def test_memory_held_before_the_timed_predictions_does_not_count(samples):
+    held = np.ones(300 << 17)  # 300 MB
+    del held
+    before = machine.peak_memory_mb()
+    measured = cost.measure(Perfect(samples), [sample.image for sample in samples])
+    assert measured["peak_memory_mb"] < before - 200
 
 
 def test_the_load_of_this_process_is_not_that_of_others(monkeypatch):

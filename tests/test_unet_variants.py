@@ -187,3 +187,14 @@ def test_the_plain_decoder_is_smps():
     images = torch.randn(2, 3, 64, 96)
     for mode in (True, False):  # in training mode first: it moves the statistics that the second comparison uses
         assert torch.allclose(ours.train(mode)(images)["out"], theirs.train(mode)(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"width": 0}, {"depth": -1}])
+def test_a_unet_without_channels_or_levels_is_refused(options):
+    with pytest.raises(ValueError, match="give whole numbers of at least 1"):
+        UNet(space(2), **options)
+
+
+def test_a_decoder_without_levels_is_refused():
+    with pytest.raises(ValueError, match=r"widths \[\]; give the channels of at least one level"):
+        UNetEncoder(space(2), encoder="resnet18", pretrained=False, widths=[])

@@ -37,7 +37,10 @@ def build(model: str, options: Mapping[str, object], *, classes: int):
     if any(faults):
         raise ValueError("\n".join(filter(None, faults)))
     space = LabelSpace(tuple(f"class {index}" for index in range(classes)), ((0, 0, 0),) * classes, (False,) * classes)
-    return network(space, **options | ({"pretrained": False} if "pretrained" in known else {}))
+    try:
+        return network(space, **options | ({"pretrained": False} if "pretrained" in known else {}))
+    except (RuntimeError, IndexError, ZeroDivisionError) as error:  # torch's own checks of sizes
+        raise ValueError(f"network {model} cannot be made with {dict(options)}: {str(error).splitlines()[0]}") from None
 
 
 def _option_fault(model: str, option: str, value: object, known: Mapping[str, inspect.Parameter]) -> str:
@@ -71,8 +74,13 @@ def layers(network, *, height: int, width: int, depth: int) -> list[tuple[str, s
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with counter:
-        summary = torchinfo.summary(network, input_data=torch.zeros(1, 3, height, width), mode="eval", device="cpu", verbose=0)
+    images = torch.zeros(1, 3, height, width)
+    try:
+        with counter:
+            summary = torchinfo.summary(network, input_data=images, mode="eval", device="cpu", verbose=0)
+    except RuntimeError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(f"{type(network).__name__} cannot take a picture of {height} x {width} px: {reason}") from None
     flops = {name: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
     names = {id(module): name for name, module in network.named_modules()}
     root, rows, shown = type(network).__name__, [], []

@@ -47,10 +47,10 @@ class DilatedVGG(nn.Module):
 
 
 def encoder(name: str, *, pretrained: bool | str, output_stride: int, pool_size: int = 3) -> nn.Module:
-    """`DilatedVGG` where the name is "vgg16", else `_encoders.create`; both give a list of maps, the last one to be used."""
+    """`DilatedVGG` where the name is "vgg16", else `_encoders.create_atrous`; the last of the maps is to be used."""
     if name == "vgg16":
         return DilatedVGG(output_stride=output_stride, pool_size=pool_size, pretrained=pretrained)
-    return _encoders.create(name, pretrained=pretrained, output_stride=output_stride)
+    return _encoders.create_atrous(name, pretrained=pretrained, output_stride=output_stride)
 
 
 def large_fov(inputs: int, *, channels: int, rate: int, dropout: float, pretrained: bool | str = False) -> nn.Sequential:

@@ -35,8 +35,7 @@ class DeepLabV2(SemanticNetwork):
     ----------
     Chen et al. 2017, arXiv:1606.00915, section 3.2 and figure 7. The authors' prototxt takes the maximum on the grid of
     the largest scale (the text: on the picture's), and counts every scale's loss as much as the fused one.
-    They keep the batch statistics of ImageNet; here those learn. timm's ResNet has its strides in the 3x3 convolutions, so the
-    first block of a dilated stage keeps the dilation before it; the authors' has them in the 1x1 convolutions before.
+    They keep the batch statistics of ImageNet; here those learn.
     """
 
     def __init__(

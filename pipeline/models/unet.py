@@ -27,7 +27,7 @@ class UNet(SemanticNetwork):
 
     Raises
     ------
-    ValueError : `pool_dropout` has neither no value nor one for each pooling.
+    ValueError : a width or depth below 1; `pool_dropout` has neither no value nor one for each pooling.
 
     References
     ----------
@@ -49,6 +49,8 @@ class UNet(SemanticNetwork):
         up_kernel: int = 2,
     ):
         super().__init__(label_space)
+        if width < 1 or depth < 1:
+            raise ValueError(f"unet: width {width}, depth {depth}; give whole numbers of at least 1")
         if len(pool_dropout) not in (0, depth):
             raise ValueError(f"unet: {len(pool_dropout)} values of pool_dropout for {depth} poolings; give none or {depth}")
         self.stride = 2**depth

@@ -30,7 +30,7 @@ class UNetEncoder(SemanticNetwork):
 
     Raises
     ------
-    ValueError : transposed levels on an encoder whose strides do not double, or more of them than the encoder's strides allow.
+    ValueError : no widths; transposed levels on an encoder whose strides do not double, or more of them than its strides allow.
 
     References
     ----------
@@ -51,6 +51,8 @@ class UNetEncoder(SemanticNetwork):
         transposed: bool = False,
     ):
         super().__init__(label_space)
+        if not widths or min(widths) < 1:
+            raise ValueError(f"unet_encoder: widths {list(widths)}; give the channels of at least one level")
         self.encoder = _encoders.create(encoder, pretrained=pretrained)
         self.mean, self.std = self.encoder.mean, self.encoder.std
         self.stride = self.encoder.strides[-1]
