@@ -1,4 +1,4 @@
-"""The dense CRF against a mean field written naively from the paper, what it must do to any picture, and its search."""
+"""The dense CRF against a mean field written naively from the paper, and what it must do to any picture."""
 
 import math
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.postprocess import dense_crf
-from pipeline.postprocess._postprocess import Example
-from pipeline.postprocess.dense_crf import DEEPLAB, DenseCRF
+from pipeline.postprocess.dense_crf import DenseCRF
 from pipeline.structures import LabelSpace, SemanticMap
 from tests.real_crop import real_crop, softmax, unsure
 
@@ -188,6 +187,14 @@ def test_the_same_input_gives_the_same_bytes():
     assert first.dtype == np.float32
 
 
+def test_classes_are_filtered_in_blocks_with_the_same_result(monkeypatch):
+    image, prediction = case(66, 65, 7)
+    crf = DenseCRF(space(7))
+    at_once = crf(image, prediction).probabilities
+    monkeypatch.setattr(dense_crf, "_BLOCK", 3)  # two blocks and a smaller one
+    assert np.allclose(crf(image, prediction).probabilities, at_once, atol=1e-6)
+
+
 def test_more_classes_than_a_byte_holds():
     image, prediction = case(9, 8, 300)
     found = DenseCRF(space(300), **FULL)(image, prediction)
@@ -208,109 +215,8 @@ def test_what_it_cannot_use_is_refused():
         crf(image, SemanticMap(prediction.labels))
     with pytest.raises(ValueError, match=r"\(3, 5\) and the prediction \(4, 5\)"):
         crf(image[:3], prediction)
-    with pytest.raises(ValueError, match="no class probabilities"):
-        crf.fit([Example(image, SemanticMap(prediction.labels), prediction.labels)])
     with pytest.raises(ValueError, match=r"iterations is 0.*theta_beta is 0.*smoothness_weight is -1") as caught:
         DenseCRF(space(2), iterations=0, theta_beta=0, smoothness_weight=-1.0)
     assert "theta_alpha" not in str(caught.value)
     with pytest.raises(ValueError, match="theta_gamma is inf"):
         DenseCRF(space(2), theta_gamma=math.inf)
-
-
-def grainy(num_classes=2, side=16, seed=0):
-    """A picture whose two halves differ in colour and class, and a prediction with independent noise."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((side, side), np.uint8)
-    labels[:, side // 2 :] = 1
-    image = np.where(labels[..., None], 200, 50).repeat(3, axis=2).astype(np.uint8)
-    logits = np.stack([labels == index for index in range(num_classes)]) + rng.normal(0, 1, (num_classes, side, side))
-    return Example(image, SemanticMap.from_probabilities(softmax(logits), space(num_classes)), labels)
-
-
-def test_fit_finds_options_that_help_and_uses_them():
-    examples = [grainy(seed=seed) for seed in range(3)]
-    crf = DenseCRF(space(2))
-    found = crf.fit(examples)
-    assert set(found) == {"appearance_weight", "theta_alpha", "theta_beta", "smoothness_weight"}
-    assert all(type(value) is float for value in found.values())
-    assert crf.search[0] == DEEPLAB | {"appearance_weight": 0.0, "smoothness_weight": 0.0, "miou": crf.search[0]["miou"]}
-    assert 10 < len(crf.search) <= 17
-    assert max(row["miou"] for row in crf.search) == 1 > crf.search[0]["miou"]
-    one = examples[0]
-    assert np.array_equal(crf(one.image, one.prediction).labels, one.labels)
-    given = DenseCRF(space(2), **found)(one.image, one.prediction)
-    assert given.probabilities.tobytes() == crf(one.image, one.prediction).probabilities.tobytes()
-
-
-def test_the_score_of_a_row_is_the_mean_iou_over_all_pixels_of_all_pictures():
-    first, second = grainy(seed=1), grainy(seed=2)
-    hidden = second.labels.copy()
-    hidden[:5] = 255  # void
-    crf = DenseCRF(space(3))
-    crf.fit([grainy(3, seed=1), Example(second.image, grainy(3, seed=2).prediction, hidden)])
-    labels = np.concatenate([first.labels.ravel(), hidden.ravel()])
-    predicted = np.concatenate([grainy(3, seed=seed).prediction.labels.ravel() for seed in (1, 2)])[labels != 255]
-    labels = labels[labels != 255]
-    expected = [np.sum((labels == c) & (predicted == c)) / np.sum((labels == c) | (predicted == c)) for c in range(3)]
-    assert crf.search[0]["miou"] == pytest.approx(np.mean(expected))
-
-
-def test_every_row_of_the_search_is_what_its_options_give():
-    image, prediction = case(20, 30, 2)
-    labels = np.broadcast_to(np.arange(30) % 20 > 8, (20, 30)).astype(np.uint8)
-    one = Example(image, prediction, labels)
-    crf = DenseCRF(space(2))
-    crf.fit([one])
-    assert len({row["miou"] for row in crf.search}) > 6
-    for row in crf.search:
-        options = {name: row[name] for name in DEEPLAB}
-        found = DenseCRF(space(2), **options)(one.image, one.prediction).labels
-        shares = [np.sum((found == c) & (one.labels == c)) / np.sum((found == c) | (one.labels == c)) for c in range(2)]
-        assert row["miou"] == pytest.approx(np.mean(shares)), options
-
-
-def test_fit_may_find_that_no_crf_is_best():
-    # dots of one pixel on a plain picture: every smoothing wipes them out
-    labels = np.zeros((24, 24), np.uint8)
-    labels[::4, ::4] = 1
-    probabilities = np.stack([labels == 0, labels == 1]) * np.float32(0.4) + np.float32(0.3)
-    example = Example(np.full((24, 24, 3), 90, np.uint8), SemanticMap.from_probabilities(probabilities, space(2)), labels)
-    crf = DenseCRF(space(2))
-    found = crf.fit([example])
-    assert (found["appearance_weight"], found["smoothness_weight"]) == (0, 0)
-    assert np.array_equal(crf(example.image, example.prediction).probabilities, probabilities)
-
-
-def test_what_the_user_fixed_stays_and_is_not_returned():
-    crf = DenseCRF(space(2), theta_alpha=7.0, smoothness_weight=2.0)
-    assert set(crf.fit([grainy()])) == {"appearance_weight", "theta_beta"}
-    assert {(row["theta_alpha"], row["smoothness_weight"]) for row in crf.search} == {(7.0, 2.0)}
-    assert crf.options["theta_alpha"] == 7
-    fixed = DenseCRF(space(2), appearance_weight=1.0, theta_alpha=7.0, theta_beta=3.0, smoothness_weight=2.0)
-    assert fixed.fit([grainy()]) == {}
-    assert fixed.search == []
-
-
-def test_fixed_at_no_appearance_its_thetas_are_not_searched():
-    crf = DenseCRF(space(2), appearance_weight=0.0)
-    crf.fit([grainy()])
-    assert [row["smoothness_weight"] for row in crf.search] == [0, 3]
-
-
-def test_without_a_labelled_pixel_the_options_stay():
-    one = grainy()
-    void = Example(one.image, one.prediction, np.full_like(one.labels, 255))
-    crf = DenseCRF(space(2))
-    assert crf.fit([void]) == crf.fit([]) == {}
-    assert crf.options == DEEPLAB
-
-
-def test_fit_takes_a_window_of_a_large_picture():
-    labels = np.zeros((500, 1300), np.uint16)
-    probabilities = np.ones((1, 500, 1300), np.float32)
-    large = Example(np.zeros((500, 1300, 3), np.uint8), SemanticMap.from_probabilities(probabilities, space(1)), labels)
-    windows = [dense_crf._window(large, index) for index in range(12)]
-    assert {one.labels.shape for one in windows} == {one.prediction.shape for one in windows} == {(480, 480)}
-    assert {one.image.shape for one in windows} == {(480, 480, 3)}
-    small = grainy()
-    assert np.array_equal(dense_crf._window(small, 3).image, small.image)

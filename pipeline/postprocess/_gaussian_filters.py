@@ -2,6 +2,7 @@
 
 Each has `filter(values)`, which is sum_j k_ij values_j with k_ij = exp(-|f_i - f_j|^2 / 2) for (N, C) float32 `values`;
 `own_weight()`, the (N,) weights k_ii; and `scale(factors)`, after which the weights are factors_i k_ij factors_j.
+No product of dense floats is left to BLAS (`@`, cv2.gemm): the last bits of its sums change with the number of its threads.
 """
 
 import math
@@ -56,16 +57,16 @@ class ExactFilter:
     """
 
     def __init__(self, features: np.ndarray):
-        points = features.T.astype(np.float64)
-        squares = np.square(points).sum(axis=1)
-        self.weights = np.empty((len(points), len(points)), np.float32)
-        for start in range(0, len(points), 1024):
-            rows = slice(start, start + 1024)
-            distances = squares[rows, None] + squares - 2 * points[rows] @ points.T
-            self.weights[rows] = np.exp(-0.5 * np.maximum(distances, 0))
+        points, count = features.astype(np.float64), features.shape[1]
+        self.weights = np.empty((count, count), np.float32)
+        for start in range(0, count, 64):
+            rows = slice(start, start + 64)
+            distances = sum(np.square(row[rows, None] - row) for row in points)
+            # beyond 9.5 standard deviations 0: numbers near the smallest float make every product many times as slow
+            self.weights[rows] = np.where(distances < 90, np.exp(-0.5 * distances), 0)
 
     def filter(self, values: np.ndarray) -> np.ndarray:
-        return self.weights @ values
+        return np.einsum("ij,cj->ic", self.weights, np.ascontiguousarray(values.T))
 
     def own_weight(self) -> np.ndarray:
         return self.weights.diagonal().copy()
@@ -127,7 +128,7 @@ class LatticeFilter:
         # corner r to corner s: forth along s - r directions and along no other, or along no such one and back along the others
         steps = (np.arange(size) - np.arange(size)[:, None]) % size
         between = 0.5**size * (0.5**steps + 0.5 ** (size - steps) * np.where(steps, 1, 2))
-        return np.einsum("nr,nr->n", shares @ between.astype(np.float32), shares)
+        return np.einsum("nr,rs,ns->n", shares, between.astype(np.float32), shares)
 
     def scale(self, factors: np.ndarray) -> None:
         self.shares.data *= np.repeat(factors, len(self.blurs))

@@ -15,7 +15,9 @@ DEEPLAB = {"theta_alpha": 49.0, "theta_beta": 5.0, "appearance_weight": 4.0, "sm
 # the corners of the coarse search, and the factor of a fine step: half the distance between the corners, as a ratio
 COARSE = {"appearance_weight": (2.5, 10.0), "theta_alpha": (50.0, 100.0), "theta_beta": (3.0, 10.0)}
 EXACT_PIXELS = 64 * 64  # up to here the appearance kernel is the full matrix, 64 MiB
-WINDOW_PX = 480  # of a larger picture `fit` takes a window of this side
+FIT_IMAGES = 12
+WINDOW_PX = 480  # of a larger picture `fit` needs a window of this side
+_BLOCK = 16  # classes filtered at a time: what a filter needs beside its input then does not grow with the classes
 _CHUNK = 1 << 16  # values normalised at a time: few enough that the work stays in the processor's cache
 
 
@@ -43,9 +45,14 @@ class DenseCRF(Postprocess):
     within 1e-4 of a naive mean field. Larger pictures take the permutohedral lattice, as the authors' code does. On crops of
     CamVid, 128 x 96, 99.2 to 99.8 % of the pixels then get the same class as by brute force (82 to 90 % have it before);
     probabilities differ by 0.0004 to 0.0016 on average, 99.9 % of them by less than 0.11, the largest by 0.28.
-    `benchmarks/dense_crf.py` measures that. A picture of 480 x 360 with 11 classes takes 0.4 to 0.6 s of one core, one of
-    2000 x 1500 some 20 s and 1.6 GB; `fit` takes two minutes for 12 pictures of 480 x 360, and cuts larger ones to WINDOW_PX.
-    Time grows with the classes.
+    `benchmarks/dense_crf.py` measures that.
+
+    Time grows with the classes and with the cells of the lattice, of which busy pictures and small thetas need more: 480 x 360
+    with 11 classes takes 0.4 to 0.6 s of one core for photographs of CamVid, and up to 2.9 s for noise, where nearly all pixels
+    have cells of their own (as bad as it gets); with 150 classes 7 and 27 s. Memory: four times the probabilities, and the lattice;
+    with 150 classes 0.44 GB for such a photograph and 0.65 GB for noise, where the probabilities are 0.1 GB. A photograph
+    enlarged to 2000 x 1500 takes 11 s and 1.4 GB with 11 classes, busier ones more. `fit` takes two minutes for 12 pictures of
+    480 x 360; larger ones are cut to WINDOW_PX (`needed`).
 
     References
     ----------
@@ -53,8 +60,6 @@ class DenseCRF(Postprocess):
     Kraehenbuehl and Koltun 2013, Parameter learning and convergent inference for dense random fields: the code.
     Chen et al. 2015, DeepLab, arXiv:1412.7062, section 4.2: 10 iterations, the search from coarse to fine.
     """
-
-    fit_images = 12
 
     def __init__(
         self,
@@ -78,32 +83,44 @@ class DenseCRF(Postprocess):
         self.iterations, self.theta_gamma = iterations, theta_gamma
         self.fixed = {name: value for name, value in searched.items() if value is not None}
         self.options = DEEPLAB | self.fixed
+        self.fit_images = FIT_IMAGES if len(self.fixed) < len(DEEPLAB) else 0
 
     def __call__(self, image, prediction):
         _check_prediction(image, prediction)
         return next(self._solutions(image, prediction, [self.options]))
+
+    def needed(self, example: Example, index: int) -> Example:
+        """At most WINDOW_PX on a side, at a place that changes with the index; a small picture whole."""
+        _check_prediction(example.image, example.prediction)
+        cut = []
+        for side, ratio in zip(example.labels.shape, (0.7549, 0.5698), strict=True):  # the R2 sequence fills the square evenly
+            start = int(max(0, side - WINDOW_PX) * ((index + 1) * ratio % 1))
+            cut.append(slice(start, start + WINDOW_PX))
+        window = tuple(cut)
+        labels, probabilities = example.prediction.labels, example.prediction.probabilities
+        prediction = SemanticMap(labels[window].copy(), probabilities[:, *window].copy())
+        return Example(example.image[window].copy(), prediction, example.labels[window].copy())
 
     def fit(self, examples: Sequence[Example]) -> dict:
         """Search the options left open for the best mIoU over all pixels of `examples`, coarse to fine.
 
         First no CRF and smoothness alone; then the corners of `COARSE`; then half a step to either side of the best of these,
         option by option; at last the best without smoothness: at most 17 settings, each a row of `self.search`. Of equals the
-        first wins. Where no pixel is labelled there is nothing to find: {}.
+        first wins. Where no pixel is labelled there is nothing to find: {}. Examples are used whole, as `needed` left them.
         """
         for example in examples:
             _check_prediction(example.image, example.prediction)
         self.search, self.options = [], DEEPLAB | self.fixed
-        pictures = [_window(example, index) for index, example in enumerate(examples)]
         is_open = [name for name in DEEPLAB if name not in self.fixed]
-        if not is_open or all((one.labels == self.label_space.void).all() for one in pictures):
+        if not is_open or all((one.labels == self.label_space.void).all() for one in examples):
             return {}
-        self._try(self._grid({"appearance_weight": (0.0,), "smoothness_weight": (0.0, DEEPLAB["smoothness_weight"])}), pictures)
-        self._try(self._grid(COARSE), pictures)
+        self._try(self._grid({"appearance_weight": (0.0,), "smoothness_weight": (0.0, DEEPLAB["smoothness_weight"])}), examples)
+        self._try(self._grid(COARSE), examples)
         for name, (low, high) in COARSE.items():
             step = math.sqrt(high / low)
             centre = self._best(with_appearance=True)
-            self._try(self._grid({name: (_round(centre[name] / step), _round(centre[name] * step))}, centre), pictures)
-        self._try(self._grid({"smoothness_weight": (0.0,)}, self._best()), pictures)
+            self._try(self._grid({name: (_round(centre[name] / step), _round(centre[name] * step))}, centre), examples)
+        self._try(self._grid({"smoothness_weight": (0.0,)}, self._best()), examples)
         best = self._best()
         self.options = {name: best[name] for name in DEEPLAB}
         return {name: best[name] for name in is_open}
@@ -163,16 +180,22 @@ def _mean_field(logs: np.ndarray, kernels: Sequence[tuple], iterations: int) -> 
     own = sum(np.float32(weight) * np.minimum(kernel.own_weight(), 1) for weight, kernel in kernels)[:, None]
     step = max(1, _CHUNK // num_classes)
     chunks = [slice(start, start + step) for start in range(0, count, step)]
-    current = np.empty_like(logs)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, num_classes, _BLOCK)]
+    current, following = logs.copy(), np.empty_like(logs)
     for rows in chunks:
-        current[rows] = _softmax(logs[rows].copy())
+        _softmax(current[rows])
     for _ in range(iterations):
-        messages = [(np.float32(weight), kernel.filter(current)) for weight, kernel in kernels]
-        for rows in chunks:
-            scores = logs[rows] - own[rows] * current[rows]  # a pixel sends itself no message
-            for weight, message in messages:
-                scores += weight * message[rows]  # Potts: what agrees lowers the energy
-            current[rows] = _softmax(scores)
+        for block in blocks:
+            values = np.ascontiguousarray(current[:, block])
+            messages = [(np.float32(weight), kernel.filter(values)) for weight, kernel in kernels]
+            for rows in chunks:
+                scores = logs[rows, block] - own[rows] * values[rows]  # a pixel sends itself no message
+                for weight, message in messages:
+                    scores += weight * message[rows]  # Potts: what agrees lowers the energy
+                following[rows, block] = scores
+                if block is blocks[-1]:
+                    _softmax(following[rows])
+        current, following = following, current
     return current
 
 
@@ -183,7 +206,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
         np.maximum(largest, scores[:, column], out=largest)
     scores -= largest[:, None]
     np.exp(scores, out=scores)
-    scores /= scores @ np.ones((scores.shape[1], 1), np.float32)
+    scores /= np.einsum("nc->n", scores)[:, None]  # not by BLAS, see _gaussian_filters
     return scores
 
 
@@ -206,18 +229,6 @@ def _normalised(kernel, count: int):
 def _by_pixel(probabilities: np.ndarray) -> np.ndarray:
     """(C, H, W) to a new (H * W, C)."""
     return probabilities.reshape(len(probabilities), -1).T.copy(order="C")
-
-
-def _window(example: Example, index: int) -> Example:
-    """At most WINDOW_PX on a side, at a place that changes with the index; a small picture whole."""
-    cut = []
-    for side, ratio in zip(example.labels.shape, (0.7549, 0.5698), strict=True):  # the R2 sequence fills the square evenly
-        start = int(max(0, side - WINDOW_PX) * ((index + 1) * ratio % 1))
-        cut.append(slice(start, start + WINDOW_PX))
-    rows, columns = cut
-    labels, probabilities = example.prediction.labels, example.prediction.probabilities
-    prediction = SemanticMap(labels[rows, columns], probabilities[:, rows, columns])
-    return Example(example.image[rows, columns], prediction, example.labels[rows, columns])
 
 
 def _essence(setting: dict) -> tuple:
