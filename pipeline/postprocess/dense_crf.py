@@ -49,8 +49,8 @@ class DenseCRF(Postprocess):
 
     Time grows with the classes and with the cells of the lattice, of which busy pictures and small thetas need more: 480 x 360
     with 11 classes takes 0.4 to 0.6 s of one core for photographs of CamVid, and up to 2.9 s for noise, where nearly all pixels
-    have cells of their own (as bad as it gets); with 150 classes 7 and 27 s. Memory: four times the probabilities, and the lattice;
-    with 150 classes 0.44 GB for such a photograph and 0.65 GB for noise, where the probabilities are 0.1 GB. A photograph
+    have cells of their own (as bad as it gets); with 150 classes 7 and 27 s. Memory: four times the probabilities and the
+    lattice; there 0.44 GB for such a photograph and 0.65 GB for noise, where the probabilities are 0.1 GB. A photograph
     enlarged to 2000 x 1500 takes 11 s and 1.4 GB with 11 classes, busier ones more. `fit` takes two minutes for 12 pictures of
     480 x 360; larger ones are cut to WINDOW_PX (`needed`).
 
