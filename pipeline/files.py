@@ -36,8 +36,8 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict], *, columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV; a missing value is an empty cell. `columns` are the first row's keys where left out; no row, none."""
-    names = list(columns or (rows[0] if rows else ()))
+    """Write rows as CSV; a missing value is an empty cell. `columns` come first, and are there even where no row has them."""
+    names = list(dict.fromkeys([*(columns or ()), *(key for row in rows for key in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()

@@ -133,6 +133,8 @@ class FittedNetwork(Fitted):
         search = []
         for index, (process, entry) in enumerate(zip(self.postprocesses, self.options["postprocess"], strict=True)):
             samples = validation(process.fit_images) if process.fit_images else []
+            if not process.moves_labels:  # a picture that it will not touch says nothing of how it should
+                samples = [sample for sample in samples if self._keeps_probabilities(sample.image)]
             before = self.postprocesses[:index]
             examples = [process.needed(self._example(sample, before), number) for number, sample in enumerate(samples)]
             if examples:
@@ -145,16 +147,21 @@ class FittedNetwork(Fitted):
 
     def _after(self, image: np.ndarray, postprocesses: Sequence[Postprocess]) -> Prediction:
         """The prediction at the image's size, with these post-processes behind it."""
-        if self.postprocesses and not sliding.is_kept(self.label_space.num_classes, *image.shape[:2]):
-            raise ValueError(
-                f"{self.description['name']}: predict.postprocess needs the class probabilities of the image, and those of "
-                f"{image.shape[0]} x {image.shape[1]} px and {self.label_space.num_classes} classes are more than the "
-                f"{sliding.KEPT_VALUES} that are kept; set postprocess: [], or give smaller images"
-            )
+        if not self._keeps_probabilities(image):
+            if any(process.moves_labels for process in self.postprocesses):
+                raise ValueError(
+                    f"{self.description['name']}: predict.postprocess needs the class probabilities of the image, and those of "
+                    f"{image.shape[0]} x {image.shape[1]} px and {self.label_space.num_classes} classes are more than the "
+                    f"{sliding.KEPT_VALUES} that are kept; set postprocess: [], or give smaller images"
+                )
+            postprocesses = ()
         prediction = self._native(image)
         for process in postprocesses:
             prediction = process(image, prediction)
         return prediction
+
+    def _keeps_probabilities(self, image: np.ndarray) -> bool:
+        return sliding.is_kept(self.label_space.num_classes, *image.shape[:2])
 
     def _native(self, image: np.ndarray) -> Prediction:
         native = image.shape[:2]

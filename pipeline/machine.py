@@ -13,9 +13,15 @@ BUSY_SHARE = 0.1  # of all cores, used by others: more marks a figure as taken u
 
 
 class Load:
-    """How busy others kept the machine since this was made."""
+    """How busy others kept the machine since this was made.
 
-    def __init__(self):
+    Parameters
+    ----------
+    with_parent : the process that started this one, and all that it started, are no others: the processes of one training
+    """
+
+    def __init__(self, *, with_parent: bool = False):
+        self._root = psutil.Process(os.getppid() if with_parent else None)
         self._started = self._read()
 
     def measured(self) -> dict[str, float | bool]:
@@ -24,12 +30,14 @@ class Load:
         others = (busy_s - own_s) / max(wall_s * psutil.cpu_count(), 1e-9)
         return {"load_average": round(os.getloadavg()[0], 2), "under_load": others > BUSY_SHARE}
 
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        """Seconds: now, used by everybody on all cores, used by this process and its children."""
-        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    def _read(self) -> tuple[float, float, float]:
+        """Seconds: now, used by everybody on all cores, used by our processes, those that ended among them."""
+        machine, own_s = psutil.cpu_times(), 0.0
+        for process in (self._root, *self._root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended a moment ago; its parent counts it
+                own_s += sum(process.cpu_times()[:4])
         idle_s = machine.idle + getattr(machine, "iowait", 0.0)
-        return time.monotonic(), sum(machine[:8]) - idle_s, sum(own[:4])
+        return time.monotonic(), sum(machine[:8]) - idle_s, own_s
 
 
 def forget_peak_memory() -> None:

@@ -59,5 +59,5 @@ def test_the_trial_step_is_a_step_on_the_largest_picture(arrays, tmp_path):
     batch = largest_batch(arrays, 4, stride=20)
     assert batch.images.shape == (4, 40, 60, 3) and len(batch.ids) == 4
     before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    assert trainer.try_step(batch) > 0
+    assert trainer.try_step([batch]) > 0
     assert any(not torch.equal(tensor, before[name]) for name, tensor in trainer.network.state_dict().items())

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
-from pipeline import cost, evaluation, machine
+from pipeline import cost, evaluation, files, machine
 from pipeline.inference import Fitted, load
 from pipeline.structures import SemanticMap
 from tests.tiny import SPACE, TinyDataset
@@ -55,6 +57,11 @@ def test_a_table_without_a_row_keeps_its_header(samples, tmp_path):
     assert (tmp_path / "reliability.csv").read_text() == "low,high,pixels,confidence,accuracy\n"
 
 
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
+    files.write_csv(tmp_path / "seeds.csv", [{"seed": 0, "miou": 0.5}, {"seed": 1, "ece": 0.1}], columns=["seed", "miou"])
+    assert (tmp_path / "seeds.csv").read_text() == "seed,miou,ece\n0,0.5,\n1,,0.1\n"
+
+
 def test_the_picture_shows_the_classes_in_their_colours(samples, tmp_path):
     evaluation.score(Perfect(samples), samples, pictured=["test_1"], pictures=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["test_1.png"]
@@ -92,6 +99,16 @@ def test_the_load_of_this_process_is_not_that_of_others(monkeypatch):
         monkeypatch.setattr(machine.Load, "_read", staticmethod(lambda readings=readings: next(readings)))
         monkeypatch.setattr(machine.psutil, "cpu_count", lambda: 2)
         assert machine.Load().measured()["under_load"] is expected
+
+
+def test_what_children_do_is_the_work_of_this_process():
+    before = machine.Load()._read()[2]
+    busy = "import time\nwhile time.process_time() < 1: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert machine.Load()._read()[2] - before > 0.9  # it lives yet
+        child.communicate(b"\n")
+    assert machine.Load()._read()[2] - before > 0.9  # it has ended
 
 
 def test_a_folder_without_a_model_says_what_to_do(tmp_path):

@@ -51,6 +51,23 @@ def test_the_rates_rise_geometrically_until_the_loss_explodes(arrays, tmp_path):
     assert not (tmp_path / "last.pt").exists()
 
 
+def test_a_loss_below_zero_is_no_loss_lost(arrays, tmp_path, monkeypatch):
+    trainer = make_trainer(FIT, arrays, Checkpoint(tmp_path), seed=3, processes=Processes())
+    losses = iter([0.1, -0.1, *(-0.2 - 0.01 * step for step in range(60)), *[5.0] * 90])
+    monkeypatch.setattr(trainer, "try_step", lambda batches: next(losses))
+    rows, _ = rate_finder.find_rate(trainer)
+    assert 62 < len(rows) < 90
+    assert rows[61]["mean"] < 0
+
+
+def test_each_step_takes_the_batches_of_an_accumulated_one(arrays, tmp_path, monkeypatch):
+    seen = []
+    trainer = make_trainer({**FIT, "training": {"accumulate": 3}}, arrays, Checkpoint(tmp_path), seed=3, processes=Processes())
+    monkeypatch.setattr(trainer, "try_step", lambda batches: seen.append(len(batches)) or 1.0)
+    rate_finder.find_rate(trainer)
+    assert seen == [3] * rate_finder.STEPS
+
+
 def test_the_command_draws_the_curve(arrays, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = rate_finder.draw("small", FIT, arrays, seed=3, workers=0)

@@ -178,6 +178,17 @@ def test_a_postprocess_of_a_huge_picture_is_refused_before_any_work(method, monk
         fitted._example(_Sample(picture(37, 50)), [])
 
 
+def test_a_postprocess_that_moves_no_label_is_left_out_of_a_huge_picture(method, monkeypatch):
+    image = picture(37, 50)
+    plain = method(window=16).segment(image)
+    fitted = method(window=16, postprocess=["temperature"])
+    assert fitted.segment(image).probabilities is not None
+    monkeypatch.setattr(sliding, "KEPT_VALUES", 5549)
+    assert np.array_equal(fitted.segment(image).labels, plain.labels)
+    found = fitted.fit_prediction(lambda count: [_Sample(image)])
+    assert found["search"] == [] and found["options"]["postprocess"] == [{"name": "temperature", "options": {}}]
+
+
 class _Sample:
     def __init__(self, image):
         self.image = image

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.training import fit as fitting
-from pipeline.training.batches import collate, epoch_order
+from pipeline.training.batches import collate, epoch_order, validation_batches
 from pipeline.training.state import Checkpoint, drop_finished
 from pipeline.training.watch import Watch
 from tests.tiny import VOIDLESS, training_arrays
@@ -301,6 +301,15 @@ def test_collate_pads_with_void(arrays):
     assert (batch.labels[0, 32:] == 255).all() and (batch.labels[0, :, 48:] == 255).all()
     assert np.array_equal(batch.labels[0, :32, :48].numpy(), split.target(0).labels)
     assert batch.instances[0].masks.shape == (2, 40, 60) and not batch.instances[0].masks[:, 32:].any()
+
+
+def test_validation_pictures_share_a_batch_as_long_as_its_pixels_last(arrays):
+    split = arrays.split("val")
+    (height, width), count = split.sizes[0], len(split.sizes)
+    for pixels, expected in ((1, 1), (2 * height * width, 2), (3 * height * width - 1, 2)):
+        batches = validation_batches(split, batch_pixels=pixels, stride=1, void=255, with_instances=False)
+        sizes = [len(batch.ids) for batch in batches]
+        assert sizes[0] == expected and sum(sizes) == count
 
 
 def test_bfloat16_trains_and_keeps_its_weights_in_float32(arrays, tmp_path):

@@ -1,6 +1,7 @@
 """Rates by part, the frozen encoder, clipping, the moving average, and options that make no sense."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -21,7 +22,7 @@ class Small(SemanticNetwork):
         self.encoder = nn.Sequential()
         self.encoder.stem = nn.Conv2d(3, 4, 1, bias=False)
         self.encoder.norm = nn.BatchNorm2d(4)
-        self.encoder.stages = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+        self.encoder.stages = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 4, 1)) for _ in range(2)])
         self.head = nn.Conv2d(4, 2, 1)
 
     def forward(self, images):
@@ -43,13 +44,32 @@ def test_a_normalisation_belongs_to_the_stage_before_it():
     assert stages[0][1] is network.encoder.norm.weight
 
 
+@pytest.mark.parametrize(
+    "name, starts",
+    [
+        ("resnet50", ["conv1.weight", *(f"layer{stage}.0.conv1.weight" for stage in (1, 2, 3, 4))]),
+        ("tf_efficientnet_lite0", ["conv_stem.weight", *(f"blocks.{stage}.0.conv" for stage in range(7))]),
+        ("vgg16_bn", [f"features_{layer}.weight" for layer in (0, 7, 14, 24, 34)]),
+        ("convnext_tiny", ["stem_0.weight", *(f"stages_{stage}." for stage in range(4))]),
+    ],
+)
+def test_the_stages_of_an_encoder_are_those_of_its_paper(name, starts):
+    with torch.device("meta"):
+        encoder = timm.create_model(name, features_only=True, pretrained=False)
+    name_of = {parameter: name for name, parameter in encoder.named_parameters()}
+    stages = encoder_stages(encoder)
+    assert len(stages) == len(starts)
+    assert all(name_of[stage[0]].startswith(start) for stage, start in zip(stages, starts, strict=True))
+    assert [one for stage in stages for one in stage] == list(name_of)
+
+
 def test_rates_fall_from_the_decoder_to_the_stem():
     network = Small()
     groups = rate_groups(network, encoder_rate=0.1, layer_decay=0.5)
     rate_of = {parameter: group["rate"] for group in groups for parameter in group["params"]}
     assert rate_of[network.head.weight] == 1
-    assert rate_of[network.encoder.stages[1].weight] == pytest.approx(0.1)
-    assert rate_of[network.encoder.stages[0].weight] == pytest.approx(0.05)
+    assert rate_of[network.encoder.stages[1][0].weight] == pytest.approx(0.1)
+    assert rate_of[network.encoder.stages[0][0].weight] == pytest.approx(0.05)
     assert rate_of[network.encoder.stem.weight] == rate_of[network.encoder.norm.bias] == pytest.approx(0.025)
     assert len(rate_of) == len(list(network.parameters()))
 
@@ -84,7 +104,7 @@ def test_a_frozen_encoder_thaws():
         frozen.apply(epoch)
         assert network.encoder.stem.weight.requires_grad is is_trained
         assert network.encoder.norm.training is is_trained
-        assert not network.encoder.stages[0].weight.requires_grad
+        assert not network.encoder.stages[0][0].weight.requires_grad
         assert network.head.training and network.head.weight.requires_grad
 
 

@@ -28,6 +28,7 @@ class Example:
 class Postprocess(ABC):
     """Turns a semantic prediction into a better one, with the help of the picture it was made from."""
 
+    moves_labels = True  # False: only probabilities change, and it is left out where those of a huge picture are not kept
     fit_images = 0  # validation pictures that `fit` asks for at most; 0: there is nothing to fit
 
     def __init__(self, label_space: LabelSpace):

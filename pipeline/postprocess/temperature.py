@@ -39,6 +39,8 @@ class Temperature(Postprocess):
     Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599, eq. 9.
     """
 
+    moves_labels = False
+
     def __init__(self, label_space: LabelSpace, *, temperature: float | None = None):
         super().__init__(label_space)
         if temperature is not None and not 0 < temperature < math.inf:

@@ -42,7 +42,7 @@ def chosen_batch_size(
         most = len(arrays.split("train")) // processes.count
         trainer = trial()
         stride = trainer.network.stride
-        own = largest_that_fits(lambda size: trainer.try_step(largest_batch(arrays, size, stride=stride)), most=most)
+        own = largest_that_fits(lambda size: trainer.try_step([largest_batch(arrays, size, stride=stride)]), most=most)
         found = min(processes.gathered(own)) * processes.count
     if processes.is_first:
         files.write_json(path, {"batch_size": found})

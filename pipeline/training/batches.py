@@ -134,13 +134,21 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker is one process of many
 
 
-def validation_batches(split: ArraySplit, *, batch_size: int, stride: int, void: int, with_instances: bool) -> Iterator[Batch]:
-    """Every sample of a split once, whole and unchanged, batches equal in size, in a fixed order."""
+def validation_batches(
+    split: ArraySplit, *, batch_pixels: int, stride: int, void: int, with_instances: bool
+) -> Iterator[Batch]:
+    """Every sample of a split once, whole and unchanged, batches equal in size, in a fixed order.
+
+    Parameters
+    ----------
+    batch_pixels : of all pictures of a batch together; a single picture may have more
+    """
     buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, size in enumerate(split.sizes):
         buckets[tuple(size)].append(index)
-    for members in buckets.values():
-        for start in range(0, len(members), batch_size):
-            chosen = members[start : start + batch_size]
+    for (height, width), members in buckets.items():
+        count = max(1, batch_pixels // (height * width))
+        for start in range(0, len(members), count):
+            chosen = members[start : start + count]
             pairs = [(split.image(index), split.target(index, with_instances=with_instances)) for index in chosen]
             yield collate(pairs, [split.ids[index] for index in chosen], stride=stride, void=void)

@@ -130,6 +130,7 @@ def _described(model: dict, arrays: TrainingArrays, network: Network, progress: 
         "mean": list(network.mean),
         "std": list(network.std),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "batch_size": progress.batch_size,
         "best_epoch": progress.best_epoch,
         "best_val_miou": progress.best_miou,
         **model,

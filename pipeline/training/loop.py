@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -63,8 +63,6 @@ class Trainer:
         self.seed, self.device, self.workers = seed, device, workers
         self.processes = processes or Processes()
         self.checkpoint_every_s, self.watch = checkpoint_every_s, watch or Watch()
-        self.void = arrays.label_space.void
-        self.learning_rate = optimizer["learning_rate"]
         options = training_options(**training)
         self.accumulate = options["accumulate"]
         self.frozen = FrozenEncoder(network, epochs=options["freeze_encoder_epochs"])
@@ -76,31 +74,43 @@ class Trainer:
         if options["compile"]:
             network.compile()
         factor = getattr(schedules, schedule["name"])
-        self.factor = lambda progress: factor(progress, **schedule["options"])
-        self.train_split, self.val_split = arrays.split("train"), arrays.split("val")
-        crop = arrays.policy["crop"]
-        sizes = [tuple(crop)] * len(self.train_split) if crop else self.train_split.sizes
-        least = 2 * self.processes.count
-        if self.processes.count > 1 and batch_size < least:
-            raise ValueError(
-                f"batch_size: {batch_size} is that of all {self.processes.count} processes together, and each needs 2 pictures "
-                f"or more; give at least {least}"
-            )
-        self.order = lambda epoch: epoch_order(sizes, batch_size=batch_size, least=least, seed=seed, epoch=epoch)
-        self.steps_per_epoch = math.ceil(len(self.order(0)) / self.accumulate)
+        self.rate = lambda progress: optimizer["learning_rate"] * factor(progress, **schedule["options"])
         self.batches = TrainingBatches(
-            self.train_split,
+            arrays.split("train"),
             seed=seed,
-            void=self.void,
+            void=arrays.label_space.void,
             stride=network.stride,
             policy=arrays.policy,
             with_instances=network.wants_instances,
         )
+        self.steps_per_epoch = math.ceil(len(self.order(0)) / self.accumulate)
+
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]:
+        """Height and width of every sample as it is trained on."""
+        split, crop = self.batches.split, self.arrays.policy["crop"]
+        return [tuple(crop)] * len(split) if crop else split.sizes
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch, as lists of sample indices.
+
+        Raises
+        ------
+        ValueError : a batch has not two pictures for each process.
+        """
+        count = self.processes.count
+        if count > 1 and self.batch_size < 2 * count:
+            raise ValueError(
+                f"batch_size: {self.batch_size} is that of all {count} processes together, and each needs 2 pictures "
+                f"or more; give at least {2 * count}"
+            )
+        return epoch_order(self.sizes, batch_size=self.batch_size, least=2 * count, seed=self.seed, epoch=epoch)
 
     def run(self) -> Progress:
         """Train to the end, or to the early stop; the network then holds the weights of the best epoch."""
         progress = self.checkpoint.load(self.updates)
-        self.load, self.was_under_load = Load(), progress.under_load
+        progress.batch_size = self.batch_size
+        self.load, self.was_under_load = Load(with_parent=self.processes.count > 1), progress.under_load
         self.watch.started(self, progress)
         while not progress.is_finished:
             self._epoch(progress)
@@ -108,14 +118,12 @@ class Trainer:
             self.checkpoint.load_best(self.network, progress.best_epoch)
         return progress
 
-    def try_step(self, batch: Batch) -> float:
-        """A step on one batch with the rate that is set, and its loss; nothing of it is kept but the weights."""
-        images, targets = batch.on(self.device)
-        with self.updates.autocast():
-            total = sum(self.network.losses(self.network.normalised(images), targets).values())
-        self.updates.backward(total)
+    def try_step(self, batches: Sequence[Batch]) -> float:
+        """A step on these batches with the rate that is set, and its loss; nothing of it is kept but the weights."""
+        sizes = [len(batch.ids) for batch in batches]
+        told = [self._add_gradients(batch, weight) for weight, batch in self._weighed(sizes, iter(batches))]
         self.updates.step()
-        return total.item()
+        return sum(size * sum(losses.values()).item() for size, (_, losses) in zip(sizes, told, strict=True)) / sum(sizes)
 
     def _epoch(self, progress: Progress) -> None:
         started_at_s, before_s = time.perf_counter(), progress.elapsed_s
@@ -169,7 +177,7 @@ class Trainer:
         key = [self.seed, progress.step, self.processes.rank] if self.processes.rank else [self.seed, progress.step]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))  # dropout
         share_done = (progress.step + 0.5) / (self.epochs * self.steps_per_epoch)
-        self.updates.set_rate(self.learning_rate * self.factor(share_done))
+        self.updates.set_rate(self.rate(share_done))
         self._tell_criterion(progress)
         told = [self._add_gradients(batch, weight) for weight, batch in batches]
         self.updates.step()
@@ -213,8 +221,8 @@ class Trainer:
         self.processes.share_state(self.updates.evaluated)
         val_losses, miou = validate(
             self.updates.evaluated,
-            self.val_split,
-            batch_size=self.batch_size,
+            self.arrays.split("val"),
+            batch_pixels=self.batch_size * max(height * width for height, width in self.sizes),
             updates=self.updates,
             processes=self.processes,
             see=lambda batch, predictions: self._picture(epoch, batch, predictions),

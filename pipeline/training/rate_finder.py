@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from pipeline.training.state import Checkpoint
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
 SMOOTHING = 0.9  # share of the past in the mean that is drawn
 WINDOW = 10  # steps
-DIVERGED = 4.0  # times the lowest mean
+DIVERGED = 3.0  # times the first or the lowest mean, above the lowest
 
 
 def draw(name: str, fit: dict, arrays: TrainingArrays, *, seed: int, workers: int) -> str:
@@ -41,25 +42,26 @@ def find_rate(trainer: Trainer) -> tuple[list[dict], float]:
     Returns
     -------
     a row for each step (learning_rate, loss, mean: an exponential mean of the losses), and the rate around which it falls
-    most. The test ends early where the mean exceeds four times its lowest value, or is not finite.
+    most. The test ends early where the mean is not finite, or has risen from its lowest value by more than three times its
+    first or lowest, whichever is further from 0 (a loss may be below 0).
 
     References
     ----------
     Smith 2017, arXiv:1506.01186, section 3.3 (the range test); mean, stop and choice as in fast.ai's lr_find.
     """
     rows: list[dict] = []
-    mean = lowest = 0.0
+    mean = first = lowest = 0.0
     trainer.network.train()
     trainer.frozen.apply(1)
-    for step, batch in enumerate(_endless(trainer)):
+    for step, batches in enumerate(_endless(trainer)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         trainer.updates.set_rate(rate)
         torch.manual_seed(step)
-        loss = trainer.try_step(batch)
+        loss = trainer.try_step(batches)
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         corrected = mean / (1 - SMOOTHING ** (step + 1))
-        lowest = corrected if step == 0 else min(lowest, corrected)
-        if not math.isfinite(corrected) or corrected > DIVERGED * lowest:
+        first, lowest = (corrected, corrected) if step == 0 else (first, min(lowest, corrected))
+        if not math.isfinite(corrected) or corrected - lowest > DIVERGED * max(abs(first), abs(lowest)):
             break
         rows.append({"learning_rate": rate, "loss": loss, "mean": corrected})
     return rows, steepest(rows)
@@ -100,8 +102,10 @@ def write(folder: Path, name: str, rows: list[dict], rate: float) -> None:
     figure.savefig(folder / f"{name}.png", dpi=120)
 
 
-def _endless(trainer: Trainer) -> Iterator[Batch]:
-    """As many batches as the test needs, epoch after epoch."""
-    per_epoch = len(trainer.order(0))
-    keys = [(epoch, indices) for epoch in range(1, STEPS // per_epoch + 2) for indices in trainer.order(epoch)]
-    return training_loader(trainer.batches, keys[:STEPS], workers=trainer.workers)
+def _endless(trainer: Trainer) -> Iterator[list[Batch]]:
+    """The batches of each of the test's steps, epoch after epoch."""
+    per_epoch, needed = len(trainer.order(0)), STEPS * trainer.accumulate
+    keys = [(epoch, indices) for epoch in range(1, needed // per_epoch + 2) for indices in trainer.order(epoch)]
+    loaded = iter(training_loader(trainer.batches, keys[:needed], workers=trainer.workers))
+    for _ in range(STEPS):
+        yield list(islice(loaded, trainer.accumulate))

@@ -28,6 +28,7 @@ class Progress:
     best_epoch: int = 0
     best_miou: float = -1.0
     stale_epochs: int = 0  # since the best one
+    batch_size: int = 0  # samples of all processes together; what "auto" found
     elapsed_s: float = 0.0
     peak_memory_mb: float = 0.0
     load_average: float = 0.0  # at the last save

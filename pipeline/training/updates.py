@@ -14,6 +14,7 @@ from pipeline.training.processes import Processes
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 NORMS = nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm
+POOLS = nn.MaxPool2d | nn.AvgPool2d
 
 
 def training_options(
@@ -103,7 +104,8 @@ class Updates:
         self.optimizer = build(groups, lr=optimizer["learning_rate"], fused=is_fused, **optimizer["options"])
         self.dtype = _autocast_type(precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
-        self.averaged = None if average is None else AveragedModel(network, multi_avg_fn=_moving_average(average))
+        self.average = average
+        self.averaged = None if average is None else AveragedModel(network, multi_avg_fn=self._move_average)
         if self.averaged is not None:
             self.averaged.module.criterion = network.criterion  # not a copy: its weights may change over the training
 
@@ -142,6 +144,16 @@ class Updates:
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
+    def _move_average(self, averaged: list[torch.Tensor], weights: list[torch.Tensor], _: torch.Tensor) -> None:
+        """Update the average; its decay rises from 0 to `average`, so that the random start is soon forgotten.
+
+        References
+        ----------
+        min(decay, (1 + steps) / (10 + steps)), as in TensorFlow's ExponentialMovingAverage.
+        """
+        steps = self.averaged.n_averaged.item()  # on the CPU; for the copy that torch hands over we would wait for the GPU
+        torch._foreach_lerp_(averaged, weights, 1 - min(self.average, (1 + steps) / (10 + steps)))
+
     def state_dict(self) -> dict:
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
         state["scaler"] = self.scaler.state_dict()
@@ -173,7 +185,7 @@ def rate_groups(network: Network, *, encoder_rate: float, layer_decay: float) ->
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if encoder_rate == layer_decay == 1:
         return [{"params": trained, "rate": 1.0}]
-    stages = list(encoder_stages(encoder_of(network, option="encoder_rate and layer_decay")))
+    stages = encoder_stages(encoder_of(network, option="encoder_rate and layer_decay"))
     inside = {parameter for stage in stages for parameter in stage}
     groups = [{"params": [parameter for parameter in trained if parameter not in inside], "rate": 1.0}]
     for depth, stage in enumerate(reversed(stages)):
@@ -183,19 +195,33 @@ def rate_groups(network: Network, *, encoder_rate: float, layer_decay: float) ->
     return groups
 
 
-def encoder_stages(encoder: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """The parameters of an encoder's stages, the stem first; a normalisation belongs to what it follows."""
-    parts = []
-    for child in encoder.children():
-        parts += child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
-    stage: list[nn.Parameter] = []
-    for part in parts:
-        if stage and not isinstance(part, NORMS) and any(True for _ in part.parameters()):
-            yield stage
-            stage = []
-        stage = [*stage, *part.parameters()]
-    if stage:
-        yield stage
+def encoder_stages(encoder: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of an encoder's stages, the stem first: its blocks of layers, and the bare layers up to a pooling.
+
+    A normalisation belongs to what it follows. A ResNet has five stages (the stem and layer1 to layer4), an EfficientNet eight,
+    a VGG five.
+    """
+    stages: list[list[nn.Parameter]] = [[]]
+    is_open = True  # whether a bare layer goes on with the last stage
+    for part in _parts(encoder):
+        own = list(part.parameters())
+        if isinstance(part, NORMS) or (own and is_open and not any(part.children())):
+            stages[-1] += own
+        elif own:
+            stages.append(own)
+            is_open = not any(part.children())
+        is_open = is_open and not isinstance(part, POOLS)
+    return [stage for stage in stages if stage]
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Its children, and in place of a list of blocks each of its blocks."""
+    for child in module.children():
+        inside = list(child.children())
+        is_list = isinstance(child, nn.ModuleList) or (
+            isinstance(child, nn.Sequential) and all(isinstance(one, nn.Sequential) for one in inside)
+        )
+        yield from inside if is_list else [child]
 
 
 def encoder_of(network: Network, *, option: str) -> nn.Module:
@@ -228,22 +254,6 @@ class FrozenEncoder:
             parameter.requires_grad_(not is_frozen)
         if is_frozen:
             self.encoder.eval()
-
-
-def _moving_average(decay: float):
-    """An update for `AveragedModel`; the decay rises from 0 to `decay`, so that the random start is soon forgotten.
-
-    References
-    ----------
-    min(decay, (1 + steps) / (10 + steps)), as in TensorFlow's ExponentialMovingAverage.
-    """
-
-    def update(averaged, weights, steps):
-        done = steps.item()
-        current = min(decay, (1 + done) / (10 + done))
-        torch._foreach_lerp_(averaged, weights, 1 - current)
-
-    return update
 
 
 def _autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -20,7 +20,7 @@ def validate(
     network: Network,
     split: ArraySplit,
     *,
-    batch_size: int,
+    batch_pixels: int,
     updates: Updates,
     processes: Processes,
     see: Callable[[Batch, list[Prediction]], None],
@@ -29,6 +29,7 @@ def validate(
 
     Parameters
     ----------
+    batch_pixels : of all pictures of a batch together; see `batches.validation_batches`
     updates : gives device and precision
     see : is shown this process's first batch and its predictions
     """
@@ -37,7 +38,7 @@ def validate(
     matrix = np.zeros((label_space.num_classes, label_space.num_classes + 1), np.int64)
     sums, seen = {}, 0
     batches = validation_batches(
-        split, batch_size=batch_size, stride=network.stride, void=label_space.void, with_instances=network.wants_instances
+        split, batch_pixels=batch_pixels, stride=network.stride, void=label_space.void, with_instances=network.wants_instances
     )
     for batch in islice(batches, processes.rank, None, processes.count):
         images, targets = batch.on(updates.device)
