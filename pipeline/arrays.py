@@ -8,11 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ import numpy as np
 from pipeline.files import write_json, write_text
 from pipeline.provenance import file_hash
 from pipeline.resizing import resize_image, resize_labels, scaled_size
+from pipeline.spread import spread
 from pipeline.structures import InstanceSet, LabelSpace, Target
 
 SPLITS = ("train", "val")
@@ -76,7 +74,7 @@ class _Picture:
 def _write_split(dataset, split: str, folder: Path, short_side: int | None, statistics: _Statistics | None) -> list[dict]:
     """Write the array files of a split; where each picture lies, in the order of the ids."""
     places, objects, counts = [], {}, {}
-    for picture in _in_order(partial(_prepare, dataset, split, short_side), dataset.ids(split)):
+    for picture in spread(partial(_prepare, dataset, split, short_side), dataset.ids(split), threads=os.cpu_count() or 1):
         height, width = picture.labels.shape
         row = counts.get((height, width), 0)
         for kind, array in (("images", picture.image), ("labels", picture.labels)):
@@ -94,16 +92,6 @@ def _write_split(dataset, split: str, folder: Path, short_side: int | None, stat
     if dataset.has_things:
         write_text(folder / "instances.json", json.dumps(objects) + "\n")
     return places
-
-
-def _in_order(work: Callable[[str], _Picture], ids: Iterable[str]) -> Iterator[_Picture]:
-    """`work` on all cores, results in order; the pictures in memory are bounded."""
-    workers, waiting = os.cpu_count() or 1, iter(ids)
-    with ThreadPoolExecutor(workers) as pool:  # decoding and resizing release the interpreter's lock
-        running = [pool.submit(work, one) for one in islice(waiting, 4 * workers)]
-        while running:
-            yield running.pop(0).result()
-            running += [pool.submit(work, one) for one in islice(waiting, 1)]
 
 
 def _prepare(dataset, split: str, short_side: int | None, one: str) -> _Picture:

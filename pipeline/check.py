@@ -55,6 +55,7 @@ def _faults(params: config.Params) -> list[str]:
             place=f"{place}.fit.options",
             given={"label_space"},
         )
+        faults += _search_faults(entry.fit, place=f"{place}.fit")
         faults += [
             f"{place}.predict.{option}: a classical method has no such option; write predict: {{}}" for option in entry.predict
         ]
@@ -69,6 +70,28 @@ def _faults(params: config.Params) -> list[str]:
             place=f"fusions.{key}.predict",
             given={"semantic", "instance", "label_space"},
         )
+    return faults
+
+
+def _search_faults(fit: config.ClassicalFit, *, place: str) -> list[str]:
+    """What is wrong with the options that are searched; each value is checked as an option is."""
+    faults = [
+        f"{place}.search.{option}: stands in options too; write it in one place"
+        for option in fit.search
+        if option in fit.options
+    ]
+    for option, values in fit.search.items() if fit.method in METHODS else ():
+        for value in values:
+            rest = {name: tried[0] for name, tried in fit.search.items() if name != option}
+            found = entry_faults(
+                METHODS,
+                fit.method,
+                fit.options | rest | {option: value},
+                kind="classical method",
+                place=f"{place}.search",
+                given={"label_space"},
+            )
+            faults += [fault for fault in found if fault.startswith(f"{place}.search.{option}:") and fault not in faults]
     return faults
 
 

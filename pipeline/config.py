@@ -78,6 +78,7 @@ class Augment(Section):
 class ClassicalFit(Section):
     method: str
     options: Options
+    search: dict[str, Annotated[list[Any], Field(min_length=1)]]  # option -> the values to try on the validation split
 
 
 class Classical(Section):

@@ -10,19 +10,27 @@ import numpy as np
 from pipeline import files
 from pipeline.inference import Fitted
 from pipeline.metrics import METRICS
-from pipeline.structures import Sample
+from pipeline.spread import spread
+from pipeline.structures import Prediction, Sample
 from pipeline.table import look_up
 
 
 def score(
-    method: Fitted, samples: Iterable[Sample], *, pictured: Sequence[str], pictures: Path
+    method: Fitted,
+    samples: Sequence[Sample],
+    *,
+    pictured: Sequence[str],
+    pictures: Path,
+    show: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[dict[str, float], dict[str, list[dict]]]:
     """Predict every sample, score it with every metric of the table, and write the pictures of the ids in `pictured`.
 
     Parameters
     ----------
+    samples : of a split, opened one by one
     pictured : ids of samples
     pictures : folder that gets ID.png, the prediction in the classes' colours
+    show : goes through what it is given and tells of the progress
 
     Returns
     -------
@@ -34,8 +42,12 @@ def score(
     """
     metrics = [look_up(METRICS, name, kind="metric")(method.label_space) for name in METRICS]
     pictures.mkdir(parents=True, exist_ok=True)
-    for sample in samples:
-        prediction = method.segment(sample.image)
+
+    def predict(index: int) -> tuple[Sample, Prediction]:
+        sample = samples[index]
+        return sample, method.segment(sample.image)
+
+    for sample, prediction in show(spread(predict, range(len(samples)), threads=method.threads)):
         if prediction.shape != sample.shape:
             raise ValueError(f"{sample.id}: the prediction is {prediction.shape} and the image {sample.shape} (height, width)")
         for metric in metrics:
@@ -51,14 +63,12 @@ def score(
     return scores, tables
 
 
-def seed_rows(
-    method: Fitted, scores: Mapping[str, float], others: Iterable[Fitted], samples: Callable[[], Iterable[Sample]]
-) -> list[dict]:
+def seed_rows(method: Fitted, scores: Mapping[str, float], others: Iterable[Fitted], samples: Sequence[Sample]) -> list[dict]:
     """A row of scores for each seed that a network was fitted with, its own `scores` first; none where it was fitted once."""
     rows = []
     for other in others:
         with TemporaryDirectory() as unused:
-            again, _ = score(other, samples(), pictured=(), pictures=Path(unused))
+            again, _ = score(other, samples, pictured=(), pictures=Path(unused))
         rows.append({"seed": other.description["seed"], **again})
     return [{"seed": method.description["seed"], **scores}, *rows] if rows else []
 

@@ -28,6 +28,8 @@ from pipeline.table import look_up
 class Fitted(ABC):
     """A method ready to use."""
 
+    threads = 1  # that may call `segment` at once
+
     def __init__(self, description: dict, options: dict):
         self.description = description
         self.label_space = LabelSpace.from_json(description["label_space"])
@@ -90,6 +92,7 @@ class FittedClassical(Fitted):
         build = look_up(METHODS, description["method"], kind="classical method")
         self.method = build(self.label_space, **description["options"])
         self.method.load(folder)
+        self.threads = threads or 1
 
     def segment(self, image, prompt=None):
         return self.method.segment(image, prompt)

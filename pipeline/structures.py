@@ -37,10 +37,12 @@ class SemanticMap:
     ----------
     labels : (H, W) uint8 or uint16, class index or void
     probabilities : (C, H, W) float32 that sums to 1 over C, or None where the method has none
+    regions : (H, W) int32, the segments that a method found before it gave them classes, from 0; None where it has none
     """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
+    regions: np.ndarray | None = None
 
     def __post_init__(self):
         if self.labels.ndim != 2 or self.labels.dtype not in (np.uint8, np.uint16):
@@ -51,6 +53,9 @@ class SemanticMap:
                 f"SemanticMap: probabilities are {given.shape} {given.dtype}, wanted (C, {self.labels.shape[0]}, "
                 f"{self.labels.shape[1]}) float32"
             )
+        regions = self.regions
+        if regions is not None and (regions.shape != self.labels.shape or regions.dtype != np.int32):
+            raise ValueError(f"SemanticMap: regions are {regions.shape} {regions.dtype}, wanted {self.labels.shape} int32")
 
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray, label_space: LabelSpace) -> SemanticMap:
@@ -69,17 +74,22 @@ class SemanticMap:
 
     def cropped(self, height: int, width: int) -> SemanticMap:
         """The top left `height` x `width` pixels: what padding on the right and below added goes."""
-        given = self.probabilities
-        return SemanticMap(self.labels[:height, :width], None if given is None else given[:, :height, :width])
+        given, regions = self.probabilities, self.regions
+        return SemanticMap(
+            self.labels[:height, :width],
+            None if given is None else given[:, :height, :width],
+            None if regions is None else regions[:height, :width],
+        )
 
     def resized(self, height: int, width: int) -> SemanticMap:
-        """The map at another size: probabilities bilinearly, then the best class; bare labels by nearest neighbour."""
+        """The map at another size: probabilities bilinearly, then the best class; bare labels, regions by nearest neighbour."""
         if self.shape == (height, width):
             return self
+        regions = None if self.regions is None else resize_labels(self.regions, height, width)
         if self.probabilities is None:
-            return SemanticMap(resize_labels(self.labels, height, width))
+            return SemanticMap(resize_labels(self.labels, height, width), regions=regions)
         probabilities = np.stack([cv2.resize(plane, (width, height)) for plane in self.probabilities])
-        return SemanticMap(probabilities.argmax(axis=0).astype(self.labels.dtype), probabilities)
+        return SemanticMap(probabilities.argmax(axis=0).astype(self.labels.dtype), probabilities, regions)
 
 
 @dataclass(frozen=True)
@@ -265,11 +275,13 @@ class Prompt:
     Parameters
     ----------
     box : (4,) float32, x0, y0, x1, y1 in pixels, x1 and y1 excluded
+    polygon : (N, 2) float32, x and y of its corners in pixels
     points : (N, 2) float32, x and y in pixels
     scribbles : (H, W) uint8 or uint16, class index where drawn, void elsewhere
     """
 
     box: np.ndarray | None = None
+    polygon: np.ndarray | None = None
     points: np.ndarray | None = None
     scribbles: np.ndarray | None = None
 

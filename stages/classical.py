@@ -20,10 +20,9 @@ def main(argv: list[str] | None = None) -> None:
 
     from pipeline import files
     from pipeline.check import load_params
-    from pipeline.classical import METHODS
     from pipeline.dataset import Dataset
     from pipeline.machine import Load, peak_memory_mb
-    from pipeline.table import look_up
+    from pipeline.search import best_options, build
 
     params = load_params()
     if name not in params.classical:
@@ -32,18 +31,22 @@ def main(argv: list[str] | None = None) -> None:
     cv2.setNumThreads(params.threads)
     dataset = Dataset(Path("data/dataset"))
     started_at_s, load = time.perf_counter(), Load()
-    method = look_up(METHODS, fit["method"], kind="classical method")(dataset.label_space, **fit["options"])
+    options, tried = best_options(fit, dataset, seed=params.seed, threads=params.threads)
+    method = build(fit["method"], options, dataset.label_space, threads=params.threads)
     method.fit(dataset.samples("train"), np.random.default_rng(params.seed))
     cost = {"fit_seconds": time.perf_counter() - started_at_s, "peak_memory_mb": peak_memory_mb(), **load.measured()}
     out = Path("runs") / name
     (out / "model").mkdir(parents=True, exist_ok=True)
     method.save(out / "model")
-    files.write_json(out / "model/model.json", _describe(name, fit, dataset, seed=params.seed, threads=params.threads))
+    files.write_csv(out / "model/search.csv", tried)
+    described = _describe(name, fit, options, dataset, seed=params.seed, threads=params.threads)
+    files.write_json(out / "model/model.json", described)
     files.write_json(out / "fit_cost.json", cost)
-    print(f"{name}: fitted in {cost['fit_seconds']:.1f} s")
+    found = ", ".join(f"{option} {options[option]}" for option in fit["search"])
+    print(f"{name}: fitted in {cost['fit_seconds']:.1f} s{found and f'; found on the validation split: {found}'}")
 
 
-def _describe(name: str, fit: dict, dataset, **identity: int) -> dict:
+def _describe(name: str, fit: dict, options: dict, dataset, **identity: int) -> dict:
     """model.json: what is needed to use the method elsewhere, and to know where it comes from."""
     from pipeline.classical import METHODS
     from pipeline.provenance import code_files, fit_key
@@ -54,7 +57,7 @@ def _describe(name: str, fit: dict, dataset, **identity: int) -> dict:
         "name": name,
         "kind": "classical",
         "method": fit["method"],
-        "options": fit["options"],
+        "options": options,
         "label_space": dataset.label_space.to_json(),
         "fit": fit,
         **identity,

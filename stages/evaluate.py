@@ -35,11 +35,17 @@ def main(argv: list[str] | None = None) -> None:
     ids = dataset.ids("test")
     chosen = evaluation.evenly(ids, params.evaluate.samples)
     shutil.rmtree(folder / "samples", ignore_errors=True)
-    samples = track(dataset.samples("test"), description=f"evaluate {name}", total=len(ids), transient=True)
-    scores, tables = evaluation.score(method, samples, pictured=chosen, pictures=folder / "samples")
+    samples = dataset.samples("test")
+    scores, tables = evaluation.score(
+        method,
+        samples,
+        pictured=chosen,
+        pictures=folder / "samples",
+        show=lambda results: track(results, description=f"evaluate {name}", total=len(ids), transient=True),
+    )
     evaluation.write(folder, scores, tables)
     others = (_load(path, predict, params.threads, dataset)[0] for path in sorted((folder / "model/seeds").glob("*")))
-    seeds = evaluation.seed_rows(method, scores, others, lambda: dataset.samples("test"))
+    seeds = evaluation.seed_rows(method, scores, others, samples)
     files.write_csv(folder / "seeds.csv", seeds, columns=["seed", *scores])
     timed = [dataset.sample("test", one).image for one in evaluation.evenly(ids, params.evaluate.timed_images)]
     files.write_json(folder / "cost.json", cost.measure(method, timed))

@@ -22,8 +22,8 @@ augment:
   policy: {horizontal_flip: 0.5, vertical_flip: 0.0, rotation_degrees: 0.0, zoom: [1.0, 1.0], crop: null,
     brightness: 0.0, contrast: 0.0, saturation: 0.0, hue_degrees: 0.0}
 classical:
-  majority_class: {fit: {method: majority_class, options: {}}, predict: {}}
-  otsu: {fit: {method: otsu, options: {}}, predict: {}}
+  majority_class: {fit: {method: majority_class, options: {}, search: {}}, predict: {}}
+  otsu: {fit: {method: otsu, options: {}, search: {}}, predict: {}}
 networks:
   unet:
     fit: {model: unet, options: {}, loss: [{name: cross_entropy, weight: 1.0, options: {}}],

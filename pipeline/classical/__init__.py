@@ -1,6 +1,7 @@
 """One classical method per file."""
 
 METHODS = {
+    "felzenszwalb": "pipeline.classical.felzenszwalb:Felzenszwalb",
     "kmeans": "pipeline.classical.kmeans:KMeans",
     "majority_class": "pipeline.classical.majority_class:MajorityClass",
     "mean_threshold": "pipeline.classical.mean_threshold:MeanThreshold",

@@ -1,16 +1,19 @@
 """What every classical method exposes, and the vote that gives segments their classes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 from safetensors.numpy import load_file, save
 
 from pipeline import files
+from pipeline.spread import spread
 from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
+
+Result = TypeVar("Result")
 
 
 class Samples(Protocol):
@@ -18,16 +21,20 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __getitem__(self, index: int) -> Sample: ...
+
     def __iter__(self) -> Iterator[Sample]: ...
 
 
 class Method(ABC):
     """A classical method: fitted on samples at their native size, then applied to any image.
 
-    A method whose `state` is a few arrays says which by `state_names`; `save` and `load` then do the rest.
+    A method whose `state` is a few arrays says which by `state_names`; `save` and `load` then do the rest. `segment` is called
+    from several threads at once and changes nothing in the method.
     """
 
     state_names: tuple[str, ...] = ()
+    threads = 1  # of the CPU that a fit may use; whoever fits sets it. No result depends on it
 
     def __init__(self, label_space: LabelSpace):
         self.label_space = label_space
@@ -50,32 +57,45 @@ class Method(ABC):
         for name, array in load_file(folder / "weights.safetensors").items():
             setattr(self, name, array)
 
+    def each(self, work: Callable[[Sample], Result], samples: Samples) -> Iterator[Result]:
+        """`work` on every sample, spread over `threads`, results in order."""
+        return spread(lambda index: work(samples[index]), range(len(samples)), threads=self.threads)
 
-class VotedSegments(Method):
-    """A method that cuts an image into a fixed number of kinds of segment without knowing the classes.
+
+class Segmenting(Method):
+    """A method that cuts an image into segments without knowing the classes, which a vote on the training split adds."""
+
+    def prepare(self, samples: Samples, rng: np.random.Generator) -> None:
+        """Learn from the pictures alone what `segments` needs; most methods need nothing."""
+        return
+
+    @abstractmethod
+    def segments(self, image: np.ndarray, prompt: Prompt | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB to (H, W) uint8 or int32, the segment of each pixel, from 0 without gaps or with."""
+
+
+class VotedSegments(Segmenting):
+    """A method whose segments are of a fixed number of kinds: light and dark, or the clusters of colours.
 
     Each kind gets the class that most of its pixels have in the training split. A kind that never meets a labelled
     pixel gets the class most frequent overall.
     """
 
-    num_segments: int
+    num_segments: int  # `segments` gives 0..num_segments - 1
     state_names = ("classes",)
     classes: np.ndarray  # (num_segments,) class of each kind
 
-    @abstractmethod
-    def segments(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB to (H, W) uint8, which kind each pixel is, 0..num_segments - 1."""
-
     def fit(self, samples, rng):
-        votes = np.zeros((self.num_segments, self.label_space.num_classes), np.int64)
-        for sample in samples:
-            votes += count_votes(
-                self.segments(sample.image), sample.truth.semantic(self.label_space), votes.shape, self.label_space
-            )
-        self.classes = decide(votes)
+        self.prepare(samples, rng)
+        self.classes = decide(sum(self.each(self._votes, samples)))
+
+    def _votes(self, sample: Sample) -> np.ndarray:
+        shape = (self.num_segments, self.label_space.num_classes)
+        return count_votes(self.segments(sample.image), sample.truth.semantic(self.label_space), shape, self.label_space)
 
     def segment(self, image, prompt=None):
-        return SemanticMap(self.classes.astype(self.label_space.dtype)[self.segments(image)])
+        segments = self.segments(image, prompt)
+        return SemanticMap(self.classes.astype(self.label_space.dtype)[segments], regions=segments.astype(np.int32))
 
 
 def count_votes(segments: np.ndarray, labels: np.ndarray, shape: tuple[int, int], label_space: LabelSpace) -> np.ndarray:
@@ -99,3 +119,8 @@ def decide(votes: np.ndarray) -> np.ndarray:
 def grey(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB to (H, W) uint8 luma (ITU-R BT.601, as OpenCV weighs it)."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def lab(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB to (H, W, 3) float32 CIE Lab, L in 0..100."""
+    return cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)

@@ -36,7 +36,7 @@ class KMeans(VotedSegments):
         self.centres = np.zeros((clusters, 3), np.float32)  # Lab
         self._table: np.ndarray | None = None
 
-    def fit(self, samples, rng):
+    def prepare(self, samples, rng):
         share = max(1, self.sample_pixels // len(samples))
         drawn = [
             sample.image.reshape(-1, 3)[rng.integers(sample.image.shape[0] * sample.image.shape[1], size=share)]
@@ -45,7 +45,6 @@ class KMeans(VotedSegments):
         colours = np.concatenate(drawn)  # (N, 3)
         self.centres = self._cluster(_lab(colours), seed=int(rng.integers(2**31)))
         self._table = None
-        super().fit(samples, rng)
 
     def _cluster(self, colours: np.ndarray, *, seed: int) -> np.ndarray:
         """(N, 3) float32 colours to (clusters, 3) centres; fewer different colours than clusters repeat the last one."""
@@ -57,7 +56,7 @@ class KMeans(VotedSegments):
         _, _, centres = cv2.kmeans(colours, self.num_segments, None, stop, self.restarts, cv2.KMEANS_PP_CENTERS)
         return centres[np.lexsort(centres.T)]
 
-    def segments(self, image):
+    def segments(self, image, prompt=None):
         if self._table is None:
             self._table = self._nearest_centres()
         quantised = image >> (8 - TABLE_BITS)

@@ -15,6 +15,6 @@ class MeanThreshold(VotedSegments):
 
     num_segments = 2
 
-    def segments(self, image):
+    def segments(self, image, prompt=None):
         brightness = grey(image)
         return (brightness > brightness.mean()).astype(np.uint8)

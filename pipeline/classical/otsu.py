@@ -15,6 +15,6 @@ class Otsu(VotedSegments):
 
     num_segments = 2
 
-    def segments(self, image):
+    def segments(self, image, prompt=None):
         _, binary = cv2.threshold(grey(image), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
         return binary

@@ -4,4 +4,5 @@ METRICS = {
     "confusion": "pipeline.metrics.confusion:Confusion",
     "boundary": "pipeline.metrics.boundary:Boundary",
     "calibration": "pipeline.metrics.calibration:Calibration",
+    "segments": "pipeline.metrics.segments:Segments",
 }

@@ -1,0 +1,101 @@
+"""Scores of a method's segments themselves, whatever class it gives them."""
+
+import cv2
+import numpy as np
+
+from pipeline.metrics.confusion import class_iou
+from pipeline.structures import LabelSpace, Prediction, Sample
+
+TOLERANCE_PX = 2  # within which a true border counts as found
+
+
+class Segments:
+    """What the segments of an unsupervised method are worth before they get classes; absent for a method without segments.
+
+    `oracle_miou`: mIoU if in each test image every segment had the class that most of its labelled pixels truly have. It looks
+    at the truth of the test split: a ceiling for any way to name these segments, and no score that the method reached.
+
+    Where the data has things, also, for connected segments and averaged over the images that have a labelled pixel:
+    `variation_of_information`, bits, H(segment | truth) + H(truth | segment), 0 for equal partitions;
+    `adapted_rand_error`, 1 - F of precision and recall of pairs of pixels in one segment, 0 for equal partitions;
+    `boundary_recall`, the share of the pixels along true borders that have a border of a segment within 2 px (in x and in y).
+    Pixels that belong to no segment of the truth count nowhere.
+
+    References
+    ----------
+    Meila 2007, Comparing clusterings: an information based distance, J. Multivariate Analysis 98(5); Arganda-Carreras et al.
+    2015, doi:10.3389/fnana.2015.00142 (adapted Rand); Martin et al. 2004, IEEE TPAMI 26(5) (boundary recall).
+    """
+
+    def __init__(self, label_space: LabelSpace):
+        self.label_space = label_space
+        self.matrix = np.zeros((label_space.num_classes, label_space.num_classes + 1), np.int64)
+        self.rows: list[tuple[float, float, float]] = []
+        self.is_whole = True  # every prediction so far had segments
+
+    def update(self, sample: Sample, prediction: Prediction) -> None:
+        """Count one sample."""
+        regions = getattr(prediction, "regions", None)
+        if regions is None:
+            self.is_whole = False
+            return
+        labels, num_classes = sample.truth.semantic(self.label_space), self.label_space.num_classes
+        is_labelled = labels != self.label_space.void
+        pairs = regions[is_labelled].astype(np.int64) * num_classes + labels[is_labelled]
+        votes = np.bincount(pairs, minlength=(int(regions.max()) + 1) * num_classes).reshape(-1, num_classes)
+        np.add.at(self.matrix.T, votes.argmax(axis=1), votes)  # [true class, class of the segment]
+        truth = sample.truth.segments
+        if self.label_space.has_things and truth.any():
+            self.rows.append((*_partition_errors(truth, connected(regions)), _boundary_recall(truth, regions)))
+
+    def scores(self) -> dict[str, float]:
+        """The scores over all samples so far."""
+        if not self.is_whole or not self.matrix.any():
+            return {}
+        iou = class_iou(self.matrix)
+        scores = {"oracle_miou": float(iou[~np.isnan(iou)].mean())}
+        if self.rows:
+            names = ("variation_of_information", "adapted_rand_error", "boundary_recall")
+            scores |= dict(zip(names, np.mean(self.rows, axis=0).tolist(), strict=True))
+        return scores
+
+    def tables(self) -> dict[str, list[dict]]:
+        return {}
+
+
+def connected(regions: np.ndarray) -> np.ndarray:
+    """(H, W) int, each connected part (over sides) of each region a region of its own, from 0."""
+    from skimage.measure import label
+
+    return label(regions, background=-1, connectivity=1) - 1
+
+
+def _partition_errors(truth: np.ndarray, regions: np.ndarray) -> tuple[float, float]:
+    """Variation of information in bits and adapted Rand error, from how many pixels each pair of segments shares."""
+    is_known = truth != 0
+    _, true = np.unique(truth[is_known], return_inverse=True)
+    pairs = true.astype(np.int64) * (int(regions.max()) + 1) + regions[is_known]
+    pairs, shared = np.unique(pairs, return_counts=True)
+    true, found = np.divmod(pairs, int(regions.max()) + 1)
+    joint = shared / shared.sum()
+    by_truth, by_segment = (np.bincount(one, joint) for one in (true, found))
+    entropies = [-(one[one > 0] * np.log2(one[one > 0])).sum() for one in (joint, by_truth, by_segment)]
+    information = max(0.0, 2 * entropies[0] - entropies[1] - entropies[2])
+    rand = 1 - 2 * (joint**2).sum() / ((by_truth**2).sum() + (by_segment**2).sum())
+    return float(information), float(rand)
+
+
+def _boundary_recall(truth: np.ndarray, regions: np.ndarray) -> float:
+    """1 where the truth has no border."""
+    true = _borders(truth)
+    side = 2 * TOLERANCE_PX + 1
+    near = cv2.dilate(_borders(regions).astype(np.uint8), np.ones((side, side), np.uint8))
+    return float(near[true].mean()) if true.any() else 1.0
+
+
+def _borders(segments: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the pixels whose right or lower neighbour is of another segment."""
+    border = np.zeros(segments.shape, bool)
+    border[:, :-1] |= segments[:, :-1] != segments[:, 1:]
+    border[:-1] |= segments[:-1] != segments[1:]
+    return border
