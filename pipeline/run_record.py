@@ -165,8 +165,10 @@ def _has_changed(root: Path, path: str, md5: str | None, made: set, paths: set[s
 
 
 def fit_params(model: dict) -> dict[str, str]:
-    """The fit half in model.json as flat text, with seed and threads where they stand there."""
-    return flat({**model["fit"], **{key: model[key] for key in ("seed", "threads") if key in model}})
+    """The fit half in model.json as flat text, with what its search found, and seed and threads where they stand there."""
+    found = {option: model["options"][option] for option in model["fit"].get("search", {})}
+    more = {"found": found} if found else {}
+    return flat({**model["fit"], **more, **{key: model[key] for key in ("seed", "threads") if key in model}})
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:

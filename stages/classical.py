@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     out = Path("runs") / name
     (out / "model").mkdir(parents=True, exist_ok=True)
     method.save(out / "model")
-    files.write_csv(out / "model/search.csv", tried)
+    if tried:
+        files.write_csv(out / "model/search.csv", tried)
     described = _describe(name, fit, options, dataset, seed=params.seed, threads=params.threads)
     files.write_json(out / "model/model.json", described)
     files.write_json(out / "fit_cost.json", cost)

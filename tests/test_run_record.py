@@ -88,3 +88,14 @@ def test_requirements_are_exact_and_known_to_an_index():
     required = dict(line.split("==") for line in run_record.requirements())
     assert {"numpy", "torch", "mlflow", "opencv-python-headless"} <= required.keys()
     assert not any("+" in version for version in required.values())
+
+
+def test_what_a_search_found_is_a_param():
+    model = {"fit": {"method": "kmeans", "search": {"clusters": [2, 6]}}, "options": {"clusters": 6, "restarts": 1}, "seed": 0}
+    assert run_record.fit_params(model) == {
+        "method": "kmeans",
+        "search.clusters": "[2, 6]",
+        "found.clusters": "6",
+        "seed": "0",
+    }
+    assert "found.clusters" not in run_record.fit_params({**model, "fit": {"method": "kmeans", "search": {}}})

@@ -303,6 +303,17 @@ def test_collate_pads_with_void(arrays):
     assert batch.instances[0].masks.shape == (2, 40, 60) and not batch.instances[0].masks[:, 32:].any()
 
 
+def test_compiled_steps_give_the_same_weights(arrays, tmp_path, monkeypatch):
+    compile_with = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile_with(network, backend="aot_eager"))
+    torch._dynamo.utils.counters.clear()
+    weights, _ = train(arrays, tmp_path / "compiled", fit={**FIT, "options": {"widths": [4, 8]}, "training": {"compile": True}})
+    assert torch._dynamo.utils.counters["aot_autograd"]["ok"] > 0, "nothing was compiled"
+    plain, _ = train(arrays, tmp_path / "plain", fit={**FIT, "options": {"widths": [4, 8]}})
+    for name, tensor in plain.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4)
+
+
 def test_validation_pictures_share_a_batch_as_long_as_its_pixels_last(arrays):
     split = arrays.split("val")
     (height, width), count = split.sizes[0], len(split.sizes)

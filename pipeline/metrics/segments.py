@@ -77,11 +77,11 @@ def _partition_errors(truth: np.ndarray, regions: np.ndarray) -> tuple[float, fl
     pairs = true.astype(np.int64) * (int(regions.max()) + 1) + regions[is_known]
     pairs, shared = np.unique(pairs, return_counts=True)
     true, found = np.divmod(pairs, int(regions.max()) + 1)
-    joint = shared / shared.sum()
-    by_truth, by_segment = (np.bincount(one, joint) for one in (true, found))
-    entropies = [-(one[one > 0] * np.log2(one[one > 0])).sum() for one in (joint, by_truth, by_segment)]
-    information = max(0.0, 2 * entropies[0] - entropies[1] - entropies[2])
-    rand = 1 - 2 * (joint**2).sum() / ((by_truth**2).sum() + (by_segment**2).sum())
+    counts = [shared.astype(np.float64), *(np.bincount(one, shared) for one in (true, found))]  # of both, truth, segments
+    joint, by_truth, by_segment = ((one * np.log2(np.maximum(one, 1))).sum() for one in counts)
+    information = max(0.0, by_truth + by_segment - 2 * joint) / shared.sum()
+    both, of_truth, of_segments = ((one * (one - 1)).sum() for one in counts)  # pairs of pixels in one segment
+    rand = 1 - 2 * both / (of_truth + of_segments) if of_truth + of_segments else 0.0
     return float(information), float(rand)
 
 

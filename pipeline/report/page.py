@@ -254,6 +254,7 @@ def _provenance(run: Run) -> dict:
         "threads": model.get("threads", DASH),
         "best_epoch": model.get("best_epoch", DASH),
         "fit": json.dumps(model.get("fit", {}), indent=1, sort_keys=True) if model.get("fit") else "",
+        "search": run.search,
     }
 
 

@@ -53,6 +53,11 @@ class Run:
         return _read_json(self.folder / "model" / "model.json")
 
     @cached_property
+    def search(self) -> list[dict[str, str]]:
+        """A row for each setting that a classical method tried on the validation split; none where it searched nothing."""
+        return _read_csv(self.folder / "model" / "search.csv")
+
+    @cached_property
     def history(self) -> list[dict[str, float]]:
         """One entry per epoch."""
         rows = _read_csv(self.folder / "history.csv")
