@@ -1,10 +1,13 @@
 """Several processes train as one would: the same gradients, one that writes, a clear end where one is killed."""
 
+import contextlib
+import ipaddress
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
@@ -12,11 +15,12 @@ import pytest
 import torch
 
 from pipeline.training.fit import make_trainer
-from pipeline.training.processes import Processes, joined
+from pipeline.training.processes import Processes, joined, launch
 from pipeline.training.state import Checkpoint
 from tests.project import Project, small_params
-from tests.test_training import FIT
+from tests.test_training import FIT, assert_same
 from tests.tiny import training_arrays
+from tests.trains_on import STOPPED
 from tests.trains_together import step
 
 
@@ -53,6 +57,23 @@ def test_alone_nothing_is_exchanged(monkeypatch):
         assert processes.is_first and torch.get_num_threads() == 1
 
 
+def test_two_processes_that_are_stopped_go_on_to_the_same_bits(tmp_path, monkeypatch):
+    training_arrays(tmp_path / "data", val=8)  # two batches: each process validates one
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(ValueError, match="one of the 2 training processes failed or was killed"):
+        launch(2, "tests.trains_on", [str(tmp_path), "killed"])
+    assert 2 <= torch.load(tmp_path / "killed/last.pt", weights_only=True)["progress"]["step"] < 6
+    launch(2, "tests.trains_on", [str(tmp_path), "goes on"])
+    assert not any((tmp_path / "temporary").iterdir())
+    for name in ("killed", *STOPPED):
+        stopped, whole = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in (name, f"{name}, whole"))
+        assert_same(stopped["updates"]["network"], whole["updates"]["network"])
+        assert stopped["progress"]["history"] == whole["progress"]["history"], name
+        [best] = tmp_path.glob(f"{name}/best-*")  # the averaged weights, where there is an average
+        assert best.read_bytes() == (tmp_path / f"{name}, whole" / best.name).read_bytes(), name
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     params = small_params()
@@ -62,7 +83,9 @@ def project(tmp_path_factory):
     return project
 
 
-def test_a_killed_process_ends_the_run_and_one_process_goes_on(project):
+@pytest.fixture(scope="module")
+def training(project):
+    """A stage whose two processes train, its checkpoint, and where it has listened until that was there."""
     stage = subprocess.Popen(
         ["dvc", "repro", "-s", "train@unet"],
         cwd=project.folder,
@@ -72,16 +95,32 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on(project):
         text=True,
         start_new_session=True,
     )
+    addresses = set()
+
+    def saved():
+        addresses.update(listening(stage))
+        return next(project.folder.glob("checkpoints/unet/*/last.pt"), None)
+
     try:
-        state = wait_for(lambda: next(project.folder.glob("checkpoints/unet/*/last.pt"), None))
-        writers = {one.pid: one.environ()["RANK"] for one in workers(stage)}
-        assert sorted(writers.values()) == ["0", "1"]
-        victim = next(pid for pid, rank in writers.items() if rank == "1")
-        os.kill(victim, signal.SIGKILL)
-        message = stage.communicate(timeout=90)[1]
+        yield stage, wait_for(saved), addresses
     finally:
-        for one in psutil.Process(stage.pid).children(recursive=True) if stage.poll() is None else []:
-            one.kill()
+        if stage.poll() is None:
+            os.killpg(stage.pid, signal.SIGKILL)
+        stage.communicate()
+
+
+def test_they_listen_on_the_loopback_alone(training):
+    _, _, addresses = training
+    assert addresses and all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
+
+
+def test_a_killed_process_ends_the_run_and_one_process_goes_on(project, training):
+    stage, state, _ = training
+    writers = {one.pid: one.environ()["RANK"] for one in workers(stage)}
+    assert sorted(writers.values()) == ["0", "1"]
+    victim = next(pid for pid, rank in writers.items() if rank == "1")
+    os.kill(victim, signal.SIGKILL)
+    message = stage.communicate(timeout=90)[1]
     assert stage.returncode != 0
     assert "one of the 2 training processes failed or was killed" in message
     assert "The last checkpoint is kept" in message
@@ -122,11 +161,20 @@ def workers(stage: subprocess.Popen) -> list[psutil.Process]:
     return [one for one in family if "stages.train" in one.cmdline() and "RANK" in one.environ()]
 
 
-def wait_for(condition, *, timeout_s: float = 120.0):
+def listening(stage: subprocess.Popen) -> set[str]:
+    """The addresses on which a stage's processes listen now."""
+    sockets = []
+    for one in psutil.Process(stage.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            sockets += one.net_connections("inet")
+    return {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
+
+
+def wait_for(condition, *, timeout_s: float = 300.0):
     """What `condition` gives, once it gives something."""
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         if found := condition():
             return found
-        time.sleep(0.05)
+        time.sleep(0.2)
     raise AssertionError("waited in vain")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import torch
 import torch.distributed as dist
 
 from pipeline import parent_death
+
+STORE = "TRAINING_STORE"  # the folder in which the processes of `launch` find each other
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Processes:
 def joined(threads: int) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone; `threads` of the CPU are shared among them.
 
-    They talk through the loopback interface on a CPU (gloo), through NCCL where there are GPUs, one for each process.
+    They talk through gloo on a CPU, through NCCL where there are GPUs, one for each process; on one machine these listen on
+    the loopback interface only.
     """
     count = int(os.environ.get("WORLD_SIZE", 1))
     torch.set_num_threads(max(1, threads // count))
@@ -104,10 +108,13 @@ def joined(threads: int) -> Iterator[Processes]:
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("nccl" if has_gpu else "gloo")
+        loopback = "lo0" if sys.platform == "darwin" else "lo"
+        os.environ |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    rank, folder = int(os.environ["RANK"]), os.environ.get(STORE)
+    store = folder and dist.FileStore(f"{folder}/workers_{os.environ['TORCHELASTIC_RESTART_COUNT']}", count)
+    dist.init_process_group("nccl" if has_gpu else "gloo", store=store, rank=rank, world_size=count)
     try:
-        yield Processes(count, dist.get_rank())
+        yield Processes(count, rank)
     finally:
         dist.destroy_process_group()
 
@@ -120,13 +127,20 @@ def is_started() -> bool:
 def launch(count: int, module: str, arguments: Sequence[str]) -> None:
     """Run `python -m module arguments` in `count` processes on this machine, with torchrun, and wait for their end.
 
+    They find each other through files that only this user can open: torchrun's own servers listen on every interface.
+
     Raises
     ------
     ValueError : one of them failed, or was killed; the others are stopped then.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    command = parent_death.tied([*torchrun, "-m", module, *arguments])
-    if subprocess.call(command):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+    with tempfile.TemporaryDirectory(prefix="training_") as folder:
+        files = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", f"{folder}/torchrun"]
+        command = parent_death.tied([*torchrun, *files, "-m", module, *arguments])
+        # without the last, torchrun opens a server for its processes all the same
+        environment = {**os.environ, STORE: folder, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        has_failed = subprocess.call(command, env=environment)
+    if has_failed:
         raise ValueError(
             f"one of the {count} training processes failed or was killed; why stands above. The last checkpoint is kept: run "
             "the same command again, with `training: {processes: 1}` too if you like"
