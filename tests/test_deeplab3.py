@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights, deeplabv3_resnet50
 
 from pipeline.models._aspp import ASPP
+from pipeline.models._network import Targets
 from pipeline.models.deeplabv3 import DeepLabV3
 from pipeline.models.deeplabv3_plus import DeepLabV3Plus
 from tests.networks import count, space
@@ -235,8 +236,9 @@ def test_the_auxiliary_classifier_is_an_option():
 @pytest.mark.parametrize("network", [DeepLabV3, DeepLabV3Plus])
 def test_one_picture_cannot_be_trained_on(network):
     options = {"multi_grid": None} if network is DeepLabV3 else {}
-    with pytest.raises(ValueError, match="a batch of 1 picture cannot train this network"):
-        network(space(2), encoder="resnet18", pretrained=False, **options)(torch.rand(1, 3, 32, 32))
+    labels = torch.zeros(1, 32, 32, dtype=torch.int64)
+    with pytest.raises(ValueError, match=f"a batch of 1 picture of 32 x 32 px cannot train {network.__name__}"):
+        network(space(2), encoder="resnet18", pretrained=False, **options).losses(torch.rand(1, 3, 32, 32), Targets(labels))
 
 
 def test_wrong_options_name_the_choices():

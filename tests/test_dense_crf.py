@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.dense_crf import unsure
+from benchmarks.dense_crf import brute_force, unsure
 from pipeline.postprocess import dense_crf
-from pipeline.postprocess.dense_crf import DenseCRF
+from pipeline.postprocess.dense_crf import DEEPLAB, DenseCRF
 from pipeline.structures import SemanticMap
 from tests.networks import space
 from tests.real_crop import real_crop, softmax
@@ -69,7 +69,7 @@ def naive(image, probabilities, *, iterations, appearance_weight, theta_alpha, t
         {},
         {"smoothness_weight": 0.0},
         {"appearance_weight": 0.0},
-        {"theta_alpha": 49.0, "theta_beta": 5.0, "theta_gamma": 3.0},  # DeepLab's: the smoothness kernel is cut
+        {"theta_alpha": 49.0, "theta_beta": 5.0, "theta_gamma": 3.0},  # DeepLab's
     ],
 )
 def test_small_pictures_agree_with_the_naive_mean_field(changed):
@@ -81,6 +81,37 @@ def test_small_pictures_agree_with_the_naive_mean_field(changed):
     assert np.abs(prediction.probabilities - expected).max() > 0.1  # there was something to compute
     assert found.probabilities.dtype == np.float32
     assert np.array_equal(found.labels, expected.argmax(axis=0))
+
+
+def pictures_of(height, width):
+    """From flat to busy: the smoother a picture, the more pixels the appearance kernel joins."""
+    row, column = np.mgrid[:height, :width]
+    ramp = np.stack([255 * column / (width - 1), 255 * row / (height - 1), 0 * row + 90], axis=2)
+    return {
+        "flat": np.full((height, width, 3), 90, np.uint8),
+        "ramp": ramp.astype(np.uint8),
+        "stripes": np.where(column // 2 % 2, 60, 180)[..., None].repeat(3, axis=2).astype(np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8),
+        "photograph": real_crop(height, width)[0],
+    }
+
+
+def test_brute_force_by_matrices_is_the_naive_mean_field():
+    image, prediction = case(7, 9, 3)
+    expected = naive(image, prediction.probabilities, iterations=10, theta_gamma=3.0, **DEEPLAB)
+    assert np.abs(brute_force(image, prediction.probabilities, DEEPLAB) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("changed", [{}, {"appearance_weight": 10.0}, {"appearance_weight": 0.0}])
+@pytest.mark.parametrize("name", ["flat", "ramp", "stripes", "noise", "photograph"])
+def test_pictures_larger_than_the_cut_agree_with_brute_force(name, changed):
+    # theta_gamma is 3: the smoothness kernel is cut at 15 px
+    _, prediction = case(40, 48, 3)
+    image, options = pictures_of(40, 48)[name], DEEPLAB | changed
+    expected = brute_force(image, prediction.probabilities, options)
+    found = DenseCRF(space(3), **options)(image, prediction)
+    assert np.abs(found.probabilities - expected).max() < 1e-4
+    assert np.abs(prediction.probabilities - expected).max() > 0.1
 
 
 def test_ten_iterations_are_the_default():

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.models._blocks import PooledConvolution
+from pipeline.models._network import Targets
 from pipeline.models.fastfcn import FastFCN, JointPyramidUpsampling
 from tests.networks import count, space
 
@@ -22,6 +24,61 @@ AUTHORS = (
     ("dilation4.conv1", 3, 1536, 1536, 8, 1536),
     ("dilation4.pointwise", 1, 1536, 512, 1, 1),
 )
+# (name, kernel, inputs, outputs, dilation, dropout behind it) of every convolution of the heads there (encoding/models: fcn.py,
+# psp.py, deeplabv3.py) for the map of 2048 channels and the 59 classes of Pascal Context. Each has stride 1, no bias, batch
+# normalisation and ReLU; but the classifier, the last of a head, has a bias and nothing behind it.
+HEADS = {
+    "fcn": (
+        ("conv5.0", 3, 2048, 512, 1, 0.1),
+        ("conv5.4", 1, 512, 59, 1, None),
+    ),
+    "psp": (
+        *((f"conv5.0.conv{branch}", 1, 2048, 512, 1, None) for branch in (1, 2, 3, 4)),
+        ("conv5.1", 3, 4096, 512, 1, 0.1),
+        ("conv5.5", 1, 512, 59, 1, None),
+    ),
+    "deeplab": (
+        ("aspp.b0", 1, 2048, 256, 1, None),
+        ("aspp.b1", 3, 2048, 256, 12, None),
+        ("aspp.b2", 3, 2048, 256, 24, None),
+        ("aspp.b3", 3, 2048, 256, 36, None),
+        ("aspp.b4.gap", 1, 2048, 256, 1, None),
+        ("aspp.project", 1, 1280, 256, 1, 0.5),
+        ("block.0", 3, 256, 256, 1, 0.1),
+        ("block.4", 1, 256, 59, 1, None),
+    ),
+}
+AUXILIARY = (("auxlayer.conv5.0", 3, 1024, 256, 1, 0.1), ("auxlayer.conv5.4", 1, 256, 59, 1, None))
+BINS = {"fcn": [], "psp": [1, 2, 3, 6], "deeplab": [1]}  # of their adaptive poolings
+
+
+def described(head: nn.Module) -> list[tuple]:
+    """What the layers of a head are, in the order of their definition, which is that of their use."""
+    found = []
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            row = layer.kernel_size, layer.in_channels, layer.out_channels, layer.dilation, layer.bias is not None
+            assert layer.stride == (1, 1) and layer.groups == 1
+            assert layer.padding == tuple(side // 2 * dilation for side, dilation in zip(row[0], row[3], strict=True))
+            found.append(row)
+        elif isinstance(layer, nn.BatchNorm2d):
+            found.append(("normalised", layer.num_features))
+        elif isinstance(layer, nn.ReLU):
+            found.append(("relu",))
+        elif isinstance(layer, nn.Dropout) and layer.p:
+            found.append(("dropout", layer.p))
+    return found
+
+
+def published(layers) -> list[tuple]:
+    """The same of a table."""
+    wanted = []
+    for name, kernel, inputs, outputs, dilation, dropout in layers:
+        is_classifier = name == layers[-1][0]
+        wanted.append(((kernel, kernel), inputs, outputs, (dilation, dilation), is_classifier))
+        wanted += [] if is_classifier else [("normalised", outputs), ("relu",)]
+        wanted += [("dropout", dropout)] if dropout else []
+    return wanted
 
 
 def test_joint_pyramid_upsampling_has_the_authors_layers():
@@ -36,6 +93,15 @@ def test_joint_pyramid_upsampling_has_the_authors_layers():
     assert count(ours) == total
     # ReLU after the three first convolutions and the four 1x1 ones, none after the depthwise ones
     assert sum(isinstance(layer, nn.ReLU) for layer in ours.modules()) == 7
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_has_the_authors_layers(head):
+    with torch.device("meta"):
+        network = FastFCN(space(59), pretrained=False, head=head)
+    assert described(network.head) == published(HEADS[head])
+    assert described(network.auxiliary) == published(AUXILIARY)
+    assert [layer.bins for layer in network.head.modules() if isinstance(layer, PooledConvolution)] == BINS[head]
 
 
 @pytest.mark.parametrize(("head", "expected"), [("fcn", 55_210_806), ("psp", 68_846_390), ("deeplab", 61_882_934)])
@@ -101,8 +167,9 @@ def test_no_auxiliary_weight_means_no_auxiliary_classifier():
 
 def test_one_picture_cannot_be_trained_on_where_the_head_pools_the_whole_map():
     options = {"encoder": "resnet18", "pretrained": False, "width": 16}
-    with pytest.raises(ValueError, match="a batch of 1 picture cannot train this network"):
-        FastFCN(space(2), head="deeplab", **options)(torch.rand(1, 3, 64, 64))
+    batch = torch.rand(1, 3, 64, 64), Targets(torch.zeros(1, 64, 64, dtype=torch.int64))
+    with pytest.raises(ValueError, match="a batch of 1 picture of 64 x 64 px cannot train FastFCN"):
+        FastFCN(space(2), head="deeplab", **options).losses(*batch)
     assert FastFCN(space(2), head="fcn", **options)(torch.rand(1, 3, 64, 64))["out"].isfinite().all()
 
 

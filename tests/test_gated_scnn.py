@@ -1,5 +1,6 @@
 """Gated-SCNN is the published network, and its losses are the paper's."""
 
+import json
 import math
 
 import cv2
@@ -8,10 +9,13 @@ import pytest
 import torch
 from scipy import ndimage
 
+from pipeline import inference
 from pipeline.models import _edges
 from pipeline.models._network import Targets
 from pipeline.models.gated_scnn import GatedConvolution, GatedSCNN
-from pipeline.training import criterion
+from pipeline.resizing import resize_image
+from pipeline.structures import SemanticMap
+from pipeline.training import criterion, fit
 from tests.networks import space
 
 VOID = 255
@@ -233,6 +237,37 @@ def test_edges_may_come_as_a_second_input():
     assert list(given) == ["images", "edges"] and given["images"] is images and given["edges"].shape == (2, 1, 64, 64)
     assert torch.equal(network(**given)["out"], network(images)["out"])
     assert not torch.equal(network(images, 1 - given["edges"])["out"], network(images)["out"])
+
+
+def test_the_edges_that_a_fitted_network_uses_are_those_that_its_file_asks_for(tmp_path):
+    network = small().eval()
+    fit.save_network(tmp_path, network)
+    description = {"name": "g", "kind": "network", "method": "gated_scnn", "options": SMALL | {"pretrained": False}}
+    description |= {"label_space": network.label_space.to_json(), "mean": network.mean, "std": network.std, "short_side": 48}
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    image = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    found = inference.load(tmp_path, device="cpu").segment(image)
+    scaled = np.pad(resize_image(image, 48, 80), [(0, 16), (0, 16), (0, 0)])  # filled up to multiples of 32, with 0
+    edges = torch.from_numpy(cv2.Canny(scaled, 10, 100))[None, None] / 255
+    with torch.no_grad():
+        logits = network(network.normalised(torch.from_numpy(scaled)[None]), edges)["out"]
+    wanted = SemanticMap.from_probabilities(logits[0, :, :48, :80].softmax(dim=0).numpy(), network.label_space)
+    assert np.allclose(found.probabilities, wanted.resized(96, 160).probabilities, atol=1e-5)
+
+
+def test_a_compiled_network_is_compiled_and_loses_the_same():
+    images = torch.randn(2, 3, 64, 64, generator=torch.manual_seed(1))
+    targets = Targets(torch.arange(2 * 64 * 64).reshape(2, 64, 64) // 1000 % 3)
+    network, convolutions = small().eval(), []
+
+    def backend(graph, inputs):
+        convolutions.append(sum("conv2d" in str(node.target) for node in graph.graph.nodes))
+        return graph
+
+    plain = network.losses(images, targets)
+    network.compile(backend=backend)
+    assert network.losses(images, targets) == plain
+    assert sum(convolutions) == sum(isinstance(layer, torch.nn.Conv2d) for layer in network.modules())
 
 
 def test_each_loss_has_its_weight():

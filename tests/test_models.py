@@ -1,7 +1,6 @@
 """What every network of the table keeps to, and what is true of each."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,10 @@ def build(name, *, num_classes=3, seed=0, **options):
     return network
 
 
-GLOBAL_NORMALISATION = {"deeplabv3", "deeplabv3_plus", "fastfcn", "gated_scnn", "pspnet"}  # batch norm after global pooling
+# batch normalisation after global pooling: at no size can they train on one picture
+GLOBAL_NORMALISATION = {"deeplabv3", "deeplabv3_plus", "fastfcn", "gated_scnn", "pspnet"}
+COARSEST_NOT_NORMALISED = {"fcn_plain", "segnet", "segnet_basic"}  # they can at any size; the others, where it has 2 px or more
+OTHER_OUTPUTS = {"gated_scnn": {"edges"}}  # beside the heads that the criterion sees
 
 
 def _without_weights(create):
@@ -72,8 +74,8 @@ def test_the_gradient_reaches_every_parameter(name):
     assert all(key.startswith("encoder.") for key in frozen) and bool(frozen) == (name == "unet_frozen")
     trained = {key: parameter for key, parameter in network.named_parameters() if key not in frozen}
     assert [key for key, one in trained.items() if one.grad is None] == []
-    # the authors of Gated-SCNN have biases before the batch norm of their gates, which cancels them: 0 but for rounding
-    gates = {f"shape_stream.gates.{gate}.attention.3.bias" for gate in range(3)}
+    # the authors of Gated-SCNN have biases before both batch norms of their gates, which cancel them: 0 but for rounding
+    gates = {f"shape_stream.{bias}.bias" for gate in range(3) for bias in (f"gating.{gate}", f"gates.{gate}.attention.3")}
     cancelled = gates if name == "gated_scnn" else set()
     assert all(trained[key].grad.abs().max() < 1e-5 for key in cancelled)
     assert [key for key, one in trained.items() if key not in cancelled and not one.grad.any()] == []
@@ -125,23 +127,43 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path, mo
     assert np.allclose(prediction.probabilities, logits.softmax(dim=0).numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("strides", [1, 2])  # sides of the coarsest map, px
 @pytest.mark.parametrize("name", LIGHT)
-def test_a_batch_of_one_trains_or_is_one_clear_error(name):
+def test_a_batch_of_one_trains_or_is_one_clear_error(name, strides):
     network = build(name)
-    side = network.stride  # the coarsest map has one pixel
-    try:
-        losses = network.losses(torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64)))
-    except ValueError as error:
-        assert re.search("batch_size: 2|more than 1 value per channel when training", str(error))
-    else:
-        assert sum(losses.values()).isfinite()
-    side = 2 * network.stride
+    side = strides * network.stride
     batch = torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64))
-    if LIGHT[name][0] in GLOBAL_NORMALISATION:
-        with pytest.raises(ValueError, match=r"give at least 2 pictures \(batch_size: 2\)"):
+    model = LIGHT[name][0]
+    if model in GLOBAL_NORMALISATION or (strides == 1 and model not in COARSEST_NOT_NORMALISED):
+        message = (
+            rf"^a batch of 1 picture of {side} x {side} px cannot train {type(network).__name__}: batch normalisation would "
+            r"have one value per channel; give at least 2 pictures \(batch_size: 2\)$"
+        )
+        with pytest.raises(ValueError, match=message):
             network.losses(*batch)
     else:
         assert sum(network.losses(*batch).values()).isfinite()
+
+
+def test_other_errors_of_a_batch_of_one_stay_as_they_are():
+    labels = Targets(torch.zeros(1, 32, 32, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match="to have 3 channels, but got 4"):
+        build("unet").losses(torch.rand(1, 4, 32, 32), labels)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_losses_assessment_and_predictions_each_call_the_network_once(name):
+    # `network.compile()` replaces the call: what went past it would not be compiled
+    network, calls = build(name), []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    side = 2 * network.stride
+    images, targets = torch.rand(2, 3, side, side), Targets(torch.zeros(2, side, side, dtype=torch.int64))
+    network.losses(images, targets)
+    assert len(calls) == 1
+    network.eval().assess(images, targets)
+    assert len(calls) == 2
+    network.predict(images)
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -161,10 +183,10 @@ def test_bfloat16_and_a_batch_without_labels_give_finite_losses(name):
 def test_auxiliary_heads_are_there_in_training_only(name):
     network = build(name)
     images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride)
-    heads = network(images)
-    assert set(heads) == {"out", *network.head_weights}
-    assert all(logits.shape == heads["out"].shape for logits in heads.values())
-    assert set(network.eval()(images)) == {"out"}
+    heads, others = network(images), OTHER_OUTPUTS.get(name, set())
+    assert set(heads) == {"out", *network.head_weights} | others
+    assert all(heads[head].shape == heads["out"].shape for head in network.head_weights)
+    assert set(network.eval()(images)) == {"out"} | others
 
 
 def test_unet_is_the_published_network():

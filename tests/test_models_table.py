@@ -103,6 +103,13 @@ def test_why_torchinfo_counts_otherwise(name):
         assert ours == products
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_the_first_line_has_the_shape_of_the_logits(name):
+    network = build(name, SMALL[name], classes=3)
+    height, width = 2 * network.stride, 4 * network.stride
+    assert layers(network, height=height, width=width, depth=1)[0][2] == f"3 x {height} x {width}"
+
+
 def test_lines_add_up():
     network = build("unet_encoder", {"encoder": "resnet18", "widths": [8, 4]}, classes=3)
     rows = layers(network, height=64, width=96, depth=9)

@@ -5,6 +5,8 @@ import torch
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import nn
 
+from pipeline.models._blocks import adaptive_average
+from pipeline.models._network import Targets
 from pipeline.models._pyramid_pooling import PyramidPooling
 from pipeline.models.pspnet import PSPNet
 from tests.networks import count, space
@@ -73,6 +75,17 @@ def test_pyramid_pooling_is_that_of_segmentation_models_pytorch(size):
         assert torch.allclose(ours.eval()(features), torch.cat([given, branches], dim=1), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(60, 60), (45, 60), (7, 9)])
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+def test_means_of_bfloat16_are_rounded_once(size, bins):
+    features = torch.rand(2, 8, *size, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = adaptive_average(features, bins)
+    assert found.dtype is torch.bfloat16
+    exact = nn.functional.adaptive_avg_pool2d(features.double(), bins)
+    assert torch.allclose(found.double(), exact, rtol=2**-8, atol=0)
+
+
 def test_the_auxiliary_classifier_is_there_in_training_only():
     network = PSPNet(space(3), encoder="resnet18", pretrained=False)
     images = torch.rand(2, 3, 32, 48)
@@ -100,8 +113,8 @@ def test_an_encoder_of_another_kind_and_every_output_stride(output_stride):
 
 def test_one_picture_cannot_be_trained_on_where_the_whole_map_is_pooled():
     network = PSPNet(space(2), encoder="resnet18", pretrained=False)
-    with pytest.raises(ValueError, match="a batch of 1 picture cannot train this network"):
-        network(torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="a batch of 1 picture of 32 x 32 px cannot train PSPNet"):
+        network.losses(torch.rand(1, 3, 32, 32), Targets(torch.zeros(1, 32, 32, dtype=torch.int64)))
     network = PSPNet(space(2), encoder="resnet18", pretrained=False, bins=(2, 3))
     assert network(torch.rand(1, 3, 32, 32))["out"].isfinite().all()
 

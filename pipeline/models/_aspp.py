@@ -25,7 +25,7 @@ class ASPP(nn.Module):
 
     Raises
     ------
-    ValueError : a rate below 1; a batch of one picture in training, since the image pooling is normalised.
+    ValueError : a rate below 1.
 
     References
     ----------

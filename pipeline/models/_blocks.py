@@ -55,10 +55,6 @@ class PooledConvolution(nn.Module):
     ----------
     align_corners : bool
         Whether the way back aligns the corners of the map (no difference for one bin).
-
-    Raises
-    ------
-    ValueError : one picture and one bin in training: batch normalisation would see a single value.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bins: int = 1, align_corners: bool = False):
@@ -68,11 +64,6 @@ class PooledConvolution(nn.Module):
 
     def forward(self, features):
         """(B, inputs, H, W) to (B, outputs, H, W)."""
-        if self.training and len(features) * self.bins**2 == 1:
-            raise ValueError(
-                "a batch of 1 picture cannot train this network: batch normalisation after global pooling has one value to "
-                "normalise; give at least 2 pictures (batch_size: 2)"
-            )
         pooled = self.convolution(adaptive_average(features, self.bins))  # (B, outputs, bins, bins)
         if self.bins == 1:
             return pooled.expand(-1, -1, *features.shape[2:])
@@ -82,21 +73,23 @@ class PooledConvolution(nn.Module):
 def adaptive_average(features: torch.Tensor, bins: int) -> torch.Tensor:
     """(B, C, H, W) to (B, C, bins, bins), the means of areas that cover the map; equals `F.adaptive_avg_pool2d`.
 
-    Two products with constant matrices, since ONNX has no adaptive pooling of sizes known only at run time.
+    Two products with constant matrices, since ONNX has no adaptive pooling of sizes known only at run time. In float32: the
+    shares of a bin, rounded to bfloat16, sum to as much as 1.004, and all its means would be off by that twice.
     """
     if bins == 1:
         return features.mean(dim=(2, 3), keepdim=True)
-    rows, columns = (_shares(side, bins, features) for side in features.shape[2:])
-    return rows @ features @ columns.T
+    rows, columns = (_shares(side, bins, features.device) for side in features.shape[2:])
+    with torch.autocast(features.device.type, enabled=False):
+        return (rows @ features.float() @ columns.T).to(features.dtype)
 
 
-def _shares(side: int, bins: int, like: torch.Tensor) -> torch.Tensor:
+def _shares(side: int, bins: int, device: torch.device) -> torch.Tensor:
     """(bins, side): what each pixel adds to each bin's mean; bin i covers floor(i side / bins) to ceil((i+1) side / bins)."""
-    edges = torch.arange(bins + 1, device=like.device) * side
+    edges = torch.arange(bins + 1, device=device) * side
     first, last = edges[:-1] // bins, (edges[1:] + bins - 1) // bins
-    place = torch.arange(side, device=like.device)
-    inside = ((place >= first[:, None]) & (place < last[:, None])).float()  # bfloat16 cannot count beyond 256
-    return (inside / inside.sum(dim=1, keepdim=True)).to(like.dtype)
+    place = torch.arange(side, device=device)
+    inside = ((place >= first[:, None]) & (place < last[:, None])).float()
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 def initialise(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 FLAT = 1e-3  # a boundary weaker than this counts as none: a softmax is never exactly flat
 
 
+@torch.compiler.disable  # OpenCV's part cannot be traced
 def picture_edges(images: torch.Tensor, *, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """(B, 3, H, W) normalised images to (B, 1, H, W), 1 where Canny finds an edge and 0 elsewhere; no gradient.
 

@@ -68,7 +68,8 @@ class SemanticNetwork(Network):
     """A network whose `forward` gives logits: {"out": (B, C, H, W), and perhaps auxiliary heads by name}.
 
     Losses come from the configured criterion on every head, predictions from "out". Every head has the size of the input.
-    Auxiliary heads are there in training mode only.
+    Auxiliary heads are there in training mode only. A network with losses of its own gives what they need beside "out", and
+    takes it out again in `_losses`.
     """
 
     gathers = True
@@ -80,7 +81,14 @@ class SemanticNetwork(Network):
         self.head_weights = {}
 
     def losses(self, images, targets):
-        heads = {name: self.together(logits) for name, logits in self(images).items()}
+        """The criterion on every head, over the rows of all processes.
+
+        Raises
+        ------
+        ValueError : no criterion; one picture in training mode, where batch normalisation meets a map of one pixel: behind
+            global pooling at any size.
+        """
+        heads = {name: self.together(logits) for name, logits in self._trained_heads(images).items()}
         return self._losses(heads, Targets(self.together(targets.labels)))
 
     def predict(self, images, *, probabilities=False):
@@ -89,6 +97,19 @@ class SemanticNetwork(Network):
     def assess(self, images, targets):
         heads = self(images)
         return self._losses(heads, targets), self._predictions(heads["out"], probabilities=False)
+
+    def _trained_heads(self, images):
+        """`forward`, with torch's error of batch normalisation in our words; a RuntimeError where the network is compiled."""
+        try:
+            return self(images)
+        except (ValueError, RuntimeError) as error:
+            if len(images) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            height, width = images.shape[2:]
+            raise ValueError(
+                f"a batch of 1 picture of {height} x {width} px cannot train {type(self).__name__}: batch normalisation would "
+                "have one value per channel; give at least 2 pictures (batch_size: 2)"
+            ) from None
 
     def _losses(self, heads, targets):
         if self.criterion is None:

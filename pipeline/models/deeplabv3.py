@@ -30,7 +30,7 @@ class DeepLabV3(SemanticNetwork):
 
     Raises
     ------
-    ValueError : a batch of one picture in training, since the image pooling is normalised; an option out of its choices.
+    ValueError : an option out of its choices.
 
     References
     ----------

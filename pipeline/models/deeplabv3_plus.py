@@ -29,8 +29,7 @@ class DeepLabV3Plus(SemanticNetwork):
 
     Raises
     ------
-    ValueError : a batch of one picture in training, since the image pooling is normalised; an encoder without a map of
-        stride 4; an option out of its choices.
+    ValueError : an encoder without a map of stride 4; an option out of its choices.
 
     References
     ----------

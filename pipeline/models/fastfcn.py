@@ -33,8 +33,7 @@ class FastFCN(SemanticNetwork):
 
     Raises
     ------
-    ValueError : a batch of one picture in training, where the head pools the whole map; an unknown head; an encoder without
-        the three maps.
+    ValueError : an unknown head; an encoder without the three maps.
 
     References
     ----------

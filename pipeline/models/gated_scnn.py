@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.models import _edges, _encoders
 from pipeline.models._aspp import ASPP, published_rates
 from pipeline.models._blocks import convolution, initialise
-from pipeline.models._network import SemanticNetwork, Targets, upsample
+from pipeline.models._network import SemanticNetwork, upsample
 from pipeline.structures import LabelSpace
 
 
@@ -77,23 +77,10 @@ class GatedSCNN(SemanticNetwork):
             initialise(part)
 
     def forward(self, images, edges=None):
-        """`edges`: (B, 1, H, W), the pictures' edges; computed by `_edges.picture_edges` where left out."""
-        return {"out": self._streams(images, edges)[0]}
+        """Beside the logits of the classes, those of the edges, (B, 1, H, W).
 
-    def export_inputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """images, and edges: (B, 1, H, W), 1 where OpenCV's Canny(bytes of the RGB picture, 10, 100) finds one, else 0."""
-        return {"images": images, "edges": _edges.picture_edges(images, mean=self.mean, std=self.std)}
-
-    def losses(self, images, targets):
-        logits, edge_logits = map(self.together, self._streams(images))
-        return self._all_losses(logits, edge_logits, Targets(self.together(targets.labels)))
-
-    def assess(self, images, targets):
-        logits, edge_logits = self._streams(images)
-        return self._all_losses(logits, edge_logits, targets), self._predictions(logits, probabilities=False)
-
-    def _streams(self, images, edges=None):
-        """(B, C, H, W) logits of the classes and (B, 1, H, W) logits of the edges."""
+        `edges`: the pictures' edges, as of `export_inputs`; computed where left out.
+        """
         size = images.shape[2:]
         if edges is None:
             edges = _edges.picture_edges(images, mean=self.mean, std=self.std)
@@ -101,14 +88,21 @@ class GatedSCNN(SemanticNetwork):
         edge_logits = resize(self.shape_stream(maps, [side // self.shape_stride for side in size]), size)
         features = self.fusion(maps[-1], edge_logits, edges)
         features = torch.cat([self.low_level(maps[1]), resize(features, maps[1].shape[2:])], dim=1)
-        return upsample(self.head(self.decoder(features)), size), edge_logits
+        logits = upsample(self.head(self.decoder(features)), size)
+        return {"edges": edge_logits, "out": logits}  # the classes last: torchinfo shows the shape of the last output
 
-    def _all_losses(self, logits, edge_logits, targets):
-        noise = self.training  # so that assessing twice gives the same
+    def export_inputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """images, and edges: (B, 1, H, W) float32, 1 where OpenCV's Canny(picture, 10, 100) finds an edge, else 0; picture is
+        the bytes of RGB that images holds, so after scaling and filling up."""
+        return {"images": images, "edges": _edges.picture_edges(images, mean=self.mean, std=self.std)}
+
+    def _losses(self, heads, targets):
+        void, noise = self.label_space.void, self.training  # no noise in evaluation, so that assessing twice gives the same
         parts = _edges.losses(
-            logits, edge_logits, targets.labels, void=self.label_space.void, temperature=self.temperature, noise=noise
+            heads["out"], heads["edges"], targets.labels, void=void, temperature=self.temperature, noise=noise
         )
-        return self._losses({"out": logits}, targets) | {name: self.loss_weights[name] * part for name, part in parts.items()}
+        own = {name: self.loss_weights[name] * part for name, part in parts.items()}
+        return super()._losses({"out": heads["out"]}, targets) | own
 
 
 class ShapeStream(nn.Module):

@@ -26,7 +26,7 @@ class PSPNet(SemanticNetwork):
 
     Raises
     ------
-    ValueError : a batch of one picture in training with a branch of one bin; an option out of its choices.
+    ValueError : an option out of its choices.
 
     References
     ----------

@@ -21,9 +21,9 @@ class SegNetBasic(SemanticNetwork):
 
     References
     ----------
-    Badrinarayanan et al. 2015, arXiv:1511.00561, section 3.1 and table 1 (1.425 million parameters). "No biases are used
-    after convolutions" there; the authors' segnet_basic_train.prototxt has them, and batch normalisation cancels them.
-    The normalisation of the input and the 1x1 classifier are those of that file.
+    Badrinarayanan et al. 2015, arXiv:1511.00561, section 3.1 and table 1 (1.425 million parameters; the layers have 1.416).
+    "No biases are used after convolutions" there; the authors' segnet_basic_train.prototxt has them, and batch normalisation
+    cancels them. The normalisation of the input and the 1x1 classifier are those of that file.
     """
 
     stride = 2**DEPTH
