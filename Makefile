@@ -54,4 +54,4 @@ flow: environment
 	python -m pipeline.flow
 
 clean:
-	rm -rf data runs report checkpoints downloads dvc_plots exports find_lr
+	rm -rf data runs report checkpoints downloads dvc_plots exports find_lr segments

@@ -125,10 +125,10 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
     )
     faults += entry_faults(TRAINING_ENTRY, "training", fit.training, kind="entry", place=f"{place}.fit.training", given=set())
     faults += entry_faults(PREDICT_ENTRY, "segment", network.predict, kind="prediction", place=f"{place}.predict", given=set())
-    return faults + _postprocess_faults(network.predict.get("postprocess"), place=f"{place}.predict.postprocess")
+    return faults + postprocess_faults(network.predict.get("postprocess"), place=f"{place}.predict.postprocess")
 
 
-def _postprocess_faults(entries: object, *, place: str) -> list[str]:
+def postprocess_faults(entries: object, *, place: str) -> list[str]:
     """What is wrong with the post-processes of a network: names, or mappings with name and options."""
     faults = []
     for index, entry in enumerate(entries if isinstance(entries, list) else []):

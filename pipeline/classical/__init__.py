@@ -1,10 +1,28 @@
 """One classical method per file."""
 
 METHODS = {
+    "adaptive_threshold": "pipeline.classical.adaptive_threshold:AdaptiveThreshold",
+    "chan_vese": "pipeline.classical.chan_vese:ChanVese",
+    "edge_regions": "pipeline.classical.edge_regions:EdgeRegions",
     "felzenszwalb": "pipeline.classical.felzenszwalb:Felzenszwalb",
+    "flood_fill": "pipeline.classical.flood_fill:FloodFill",
+    "gaussian_mixture": "pipeline.classical.gaussian_mixture:GaussianMixture",
+    "geodesic_contour": "pipeline.classical.geodesic_contour:GeodesicContour",
+    "grabcut": "pipeline.classical.grabcut:GrabCut",
+    "hysteresis_threshold": "pipeline.classical.hysteresis_threshold:HysteresisThreshold",
     "kmeans": "pipeline.classical.kmeans:KMeans",
     "majority_class": "pipeline.classical.majority_class:MajorityClass",
+    "mean_shift": "pipeline.classical.mean_shift:MeanShift",
     "mean_threshold": "pipeline.classical.mean_threshold:MeanThreshold",
+    "multi_otsu": "pipeline.classical.multi_otsu:MultiOtsu",
     "otsu": "pipeline.classical.otsu:Otsu",
+    "pixel_classifier": "pipeline.classical.pixel_classifier:PixelClassifier",
+    "random_walker": "pipeline.classical.random_walker:RandomWalker",
+    "region_growing": "pipeline.classical.region_growing:RegionGrowing",
+    "slic_merge": "pipeline.classical.slic_merge:SlicMerge",
+    "snake": "pipeline.classical.snake:Snake",
     "spatial_prior": "pipeline.classical.spatial_prior:SpatialPrior",
+    "split_merge": "pipeline.classical.split_merge:SplitMerge",
+    "superpixel_classifier": "pipeline.classical.superpixel_classifier:SuperpixelClassifier",
+    "watershed": "pipeline.classical.watershed:Watershed",
 }

@@ -34,6 +34,7 @@ class Method(ABC):
     """
 
     state_names: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()  # the parts of a `Prompt` that `segment` looks at: box, polygon, points, scribbles
     threads = 1  # of the CPU that a fit may use; whoever fits sets it. No result depends on it
 
     def __init__(self, label_space: LabelSpace):

@@ -4,20 +4,23 @@ from abc import abstractmethod
 
 import cv2
 import numpy as np
+from scipy import sparse
 
 from pipeline.classical._method import Segmenting, count_votes, decide, lab
+from pipeline.resizing import resize_image
 from pipeline.structures import LabelSpace, Sample, SemanticMap
 
-FIT_REGIONS = 50_000  # of the training split, on which the kinds are found
+DRAWS = 50_000  # of regions of the training split, on which the kinds are found; the larger a region the more often
 DESCRIPTORS = 7
+BAND_PIXELS = 1 << 18  # described at a time: what stays in the cache
 
 
 class VotedRegions(Segmenting):
     """A method whose regions have no counterpart in another image: superpixels, catchment basins, grown regions.
 
-    A region is described by colour, texture, place and size (`describe`); k-means over the regions of the training split gives
-    `kinds` of region, and each kind gets the class that most of its pixels have there. A region of another image takes the
-    class of the nearest kind.
+    A region is described by colour, texture, place and size (`describe`); k-means over the regions of the training split, each
+    as heavy as it is large, gives `kinds` of region, and each kind gets the class that most of its pixels have there. A region
+    of another image takes the class of the nearest kind.
 
     Parameters
     ----------
@@ -45,15 +48,24 @@ class VotedRegions(Segmenting):
         described = list(self.each(self._described, samples))
         descriptors = np.concatenate([one for one, _ in described])  # (N, D)
         votes = np.concatenate([one for _, one in described])  # (N, C)
-        weight = np.array([1, 1, 1, 1, 1, self.place, self.place], np.float32)
-        self.scale = weight / np.maximum(descriptors.std(axis=0), 1e-6)
+        share = np.exp(descriptors[:, -1].astype(np.float64))
+        share /= share.sum()  # (N,) of the training split's pixels, all images alike
+        self.scale = self._scale(descriptors, share)
         scaled = descriptors * self.scale
-        chosen = rng.permutation(len(scaled))[:FIT_REGIONS]
-        self.kind_centres = _centres(scaled[np.sort(chosen)], self.kinds, seed=int(rng.integers(2**31)))
+        drawn = np.searchsorted(np.cumsum(share), (np.arange(DRAWS) + rng.random()) / DRAWS)
+        drawn = np.minimum(drawn, len(share) - 1)  # where the sum is a rounding below 1
+        self.kind_centres = _centres(scaled[drawn], self.kinds, seed=int(rng.integers(2**31)))
         kinds = _nearest(scaled, self.kind_centres)
         by_kind = np.zeros((len(self.kind_centres), votes.shape[1]), np.int64)
         np.add.at(by_kind, kinds, votes)
         self.classes = decide(by_kind)
+
+    def _scale(self, descriptors: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(7,) float32: 1 over the standard deviation of each descriptor, by area; place and size times their weight."""
+        spread = np.sqrt(share @ (descriptors - share @ descriptors) ** 2)
+        varies = spread > 1e-5 * np.maximum(np.abs(descriptors).max(axis=0), 1)  # what is always the same tells nothing
+        weight = np.array([1, 1, 1, 1, 1, self.place, self.place])
+        return np.where(varies, weight / np.where(varies, spread, 1), 0).astype(np.float32)
 
     def _described(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         """(R, D) descriptors and (R, C) votes of an image's regions."""
@@ -92,19 +104,42 @@ def describe(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
     image : (H, W, 3) uint8 RGB
     regions : (H, W) int32, 0..R - 1, each with a pixel
     """
-    colours = lab(image)
+    height, width = regions.shape
+    sums = np.zeros((int(regions.max()) + 1, DESCRIPTORS))
+    rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        values = _values(image, top, bottom)
+        # an entry in each column: the product sums the rows of `values` that belong to a region, in one pass over them
+        entries = (np.ones(len(values)), regions[top:bottom].ravel(), np.arange(len(values) + 1, dtype=np.int32))
+        sums += sparse.csc_matrix(entries, shape=(len(sums), len(values))) @ values
+    pixels = sums[:, 0]
+    means = sums[:, 1:] / pixels[:, None]  # of L, a, b, L^2, slope, height
+    deviation = np.sqrt(np.maximum(means[:, 3] - means[:, 0] ** 2, 0))
+    return np.column_stack([means[:, :3], deviation, means[:, 4:], np.log(pixels / regions.size)]).astype(np.float32)
+
+
+def _values(image: np.ndarray, top: int, bottom: int) -> np.ndarray:
+    """(N, 7) float64, for the pixels of rows `top` to `bottom`: 1, L, a, b, L^2, length of L's gradient, height in 0..1."""
+    above = max(top - 1, 0)  # one row more on both sides, for the gradient
+    colours = lab(image[above : bottom + 1])
     light = np.ascontiguousarray(colours[..., 0])
     slope = cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1))
-    flat = regions.ravel()
-    pixels = np.bincount(flat).astype(np.float64)  # (R,)
+    rows = slice(top - above, bottom - above)
+    values = np.empty((bottom - top, image.shape[1], DESCRIPTORS))
+    values[..., 0] = 1
+    values[..., 1:4] = colours[rows]
+    np.square(values[..., 1], out=values[..., 4])
+    values[..., 5] = slope[rows]
+    values[..., 6] = ((np.arange(top, bottom) + 0.5) / len(image))[:, None]
+    return values.reshape(-1, DESCRIPTORS)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(flat, values.ravel()) / pixels
 
-    means = [mean(colours[..., channel]) for channel in range(3)]
-    deviation = np.sqrt(np.maximum(mean(light**2) - means[0] ** 2, 0))
-    heights = np.broadcast_to((np.arange(len(image), dtype=np.float32)[:, None] + 0.5) / len(image), regions.shape)
-    return np.stack([*means, deviation, mean(slope), mean(heights), np.log(pixels / flat.size)], axis=1).astype(np.float32)
+def shrunk(image: np.ndarray, max_side: int) -> np.ndarray:
+    """The (H, W, 3) image with its longer side at `max_side` px at most, the aspect kept."""
+    height, width = image.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    return resize_image(image, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def _centres(points: np.ndarray, count: int, *, seed: int) -> np.ndarray:

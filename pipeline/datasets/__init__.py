@@ -2,6 +2,8 @@
 
 READERS = {
     "camvid": "pipeline.datasets.camvid:read",
+    "coco_json": "pipeline.datasets.coco_json:read",
     "folder": "pipeline.datasets.folder:read",
+    "labelme": "pipeline.datasets.labelme:read",
     "shapes": "pipeline.datasets.shapes:read",
 }

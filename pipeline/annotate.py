@@ -1,0 +1,244 @@
+"""Turn boxes into masks: `python -m pipeline.annotate own/images --boxes boxes.json --method grabcut --out own/annotations`.
+
+METHOD is a classical method that takes a box, such as grabcut; or a fitted run, such as runs/unet_encoder: inside each box the
+pixels of its class, or where the run does not know the label, of the class most frequent there but for the background; of a run
+that tells objects apart, the object whose own box fits best. No mask reaches beyond its box.
+
+FOLDER gets annotations.json (COCO instances), a NAME.json for each picture, which labelme opens for correction, and
+overlays/NAME.png for a first look. Pictures that the boxes do not name are passed over. The readers `labelme` and `coco_json`
+make a data set of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from pipeline import annotations, files, overlay
+from pipeline.boxes import FORMS, Boxed, read
+from pipeline.cutting import Cut, choose
+from pipeline.datasets._files import images_below, read_image
+from pipeline.spread import spread
+
+COCO_FILE, OVERLAYS = "annotations.json", "overlays"
+TEXT_SHARE, LEAST_TEXT_PX = 1 / 32, 11  # of the shorter side: how high a label is
+LUMA = (0.299, 0.587, 0.114)  # how light a colour is
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What annotations.json says of a picture, its ids left open, and the boxes in which nothing was found."""
+
+    image: dict
+    objects: list[tuple[str, dict]]  # label, annotation
+    missed: list[str]
+
+
+def annotate(
+    images: Path,
+    boxes: Path,
+    out: Path,
+    *,
+    method: str,
+    options: Mapping[str, object] | None = None,
+    tolerance_px: float = 0.0,
+    overwrite: bool = False,
+    threads: int = 1,
+) -> tuple[list[_Done], int]:
+    """Write annotations of every picture that `boxes` names.
+
+    Parameters
+    ----------
+    images : folder of the pictures
+    boxes : JSON file, see `pipeline.boxes`
+    out : folder; not within `images`, where the overlays would be taken for pictures
+    method : a classical method that takes a box, or the folder of a run
+    options : of the classical method; a run is used as it was scored
+    tolerance_px : of the outlines in labelme's files, see `annotations.labelme_shapes`; the COCO file is exact
+    overwrite : files in `out` may be replaced
+
+    Returns
+    -------
+    (a result for each picture, how many pictures of `images` have no entry in `boxes`)
+
+    Raises
+    ------
+    ValueError : an option does not fit; or every fault of the boxes, a line each. Nothing is written then.
+    """
+    _check_folders(images, out, overwrite=overwrite)
+    cut, at_once = choose(method, dict(options or {}), threads=threads)
+    pictures, categories = read(boxes, images, threads=threads)
+    if taken := [one.file for one in pictures if one.key == Path(COCO_FILE).stem]:
+        raise ValueError(f"{boxes}: {taken[0]}: its file would be {COCO_FILE}, which is that of all pictures; rename it")
+    colours = dict(zip((one["name"] for one in categories), overlay.segment_colours(len(categories)), strict=True))
+    work = partial(_annotate, cut=cut, out=out, colours=colours, tolerance_px=tolerance_px)
+    found = spread(work, pictures, threads=at_once)
+    shown = track(found, description="annotate", total=len(pictures), console=Console(stderr=True), transient=True)
+    done = list(shown)
+    _write_coco(out / COCO_FILE, done, categories)
+    named = {one.path for one in pictures}
+    return done, sum(path not in named for path in images_below(images))
+
+
+def _check_folders(images: Path, out: Path, *, overwrite: bool) -> None:
+    if not images.is_dir():
+        raise ValueError(f"{images}: no such folder of pictures")
+    if out.resolve().is_relative_to(images.resolve()):
+        raise ValueError(
+            f"--out {out}: lies in the folder of the pictures, and its overlays would be taken for some; give another"
+        )
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"--out {out}: has files in it, which somebody may have corrected; give another, or say --overwrite")
+
+
+def _annotate(given: Boxed, *, cut: Cut, out: Path, colours: Mapping[str, np.ndarray], tolerance_px: float) -> _Done:
+    image = read_image(given.path, root=given.path.parent)
+    height, width = image.shape[:2]
+    try:
+        masks = cut(image, given) if len(given.boxes) else []
+    except ValueError as error:
+        raise ValueError(f"{given.file}: {error}") from None
+    shapes, objects, missed = [], [], []
+    for index, (mask, label) in enumerate(zip(masks, given.labels, strict=True)):
+        if mask.any():
+            shapes += annotations.labelme_shapes(mask, label, group_id=index + 1, tolerance_px=tolerance_px)
+            objects.append((label, annotations.coco_annotation(mask)))
+        else:
+            corners = ", ".join(f"{one:g}" for one in given.boxes[index])
+            missed.append(f"{given.file}: nothing found in box {index} ({label}), [{corners}]")
+    file = out / f"{given.key}.json"
+    image_path = Path(os.path.relpath(given.path, file.parent)).as_posix()
+    files.write_json(file, annotations.labelme_file(shapes, image_path=image_path, height=height, width=width))
+    picture = _picture(image, masks, given, colours)
+    files.write_bytes(out / OVERLAYS / f"{given.key}.png", cv2.imencode(".png", picture[..., ::-1])[1].data)
+    return _Done({"file_name": given.file, "width": width, "height": height}, objects, missed)
+
+
+def _picture(image: np.ndarray, masks: Sequence[np.ndarray], given: Boxed, colours: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(H, W, 3) uint8: the masks over the image, their boxes, and a label in each."""
+    names, parts = list(colours), np.zeros(image.shape[:2], np.int32)
+    labels = np.zeros_like(parts)
+    for number, (mask, label) in enumerate(zip(masks, given.labels, strict=True), start=1):
+        parts[mask], labels[mask] = number, names.index(label) + 1
+    table = np.array([(0, 0, 0), *colours.values()], np.uint8)
+    picture = np.ascontiguousarray(overlay.draw(image, labels, parts, colours=table, clear=0))
+    side = min(image.shape[:2])
+    height, thickness = max(LEAST_TEXT_PX, round(side * TEXT_SHARE)), max(1, round(side * overlay.LINE_SHARE))
+    for box, label in zip(given.boxes.tolist(), given.labels, strict=True):
+        colour = colours[label].tolist()
+        corners = [round(box[0]), round(box[1])], [round(box[2]) - 1, round(box[3]) - 1]
+        cv2.rectangle(picture, *corners, colour, thickness)
+        face, place = cv2.FontFace("sans"), (corners[0][0] + 2 * thickness, corners[0][1] + height)
+        width = cv2.getTextSize((0, 0), label, place, face, height)[2]
+        cv2.rectangle(picture, (*corners[0], width + 4 * thickness, round(1.25 * height)), colour, cv2.FILLED)
+        cv2.putText(picture, label, place, (255, 255, 255) if np.dot(colour, LUMA) < 150 else (0, 0, 0), face, height)
+    return picture
+
+
+def _write_coco(path: Path, done: Sequence[_Done], categories: Sequence[dict]) -> None:
+    ids = {one["name"]: one["id"] for one in categories}
+    images = [{"id": number, **one.image} for number, one in enumerate(done, start=1)]
+    objects = [
+        {"image_id": number, "category_id": ids[label], **found}
+        for number, one in enumerate(done, start=1)
+        for label, found in one.objects
+    ]
+    numbered = [{"id": number, **one} for number, one in enumerate(objects, start=1)]
+    content = annotations.coco_file(images, numbered, categories)
+    files.write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _settings(texts: Sequence[str]) -> dict[str, object]:
+    """Option -> value from texts such as "iterations=5"."""
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: wanted KEY=VALUE")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {text}: {value!r} is no YAML") from None
+    return settings
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    threads = os.cpu_count() or 1 if arguments.threads is None else arguments.threads
+    if threads < 1 or arguments.simplify < 0:
+        raise ValueError(f"--threads {threads} --simplify {arguments.simplify:g}: wanted 1 or more, and 0 or more")
+    done, passed_over = annotate(
+        arguments.images,
+        arguments.boxes,
+        arguments.out,
+        method=arguments.method,
+        options=_settings(arguments.set),
+        tolerance_px=arguments.simplify,
+        overwrite=arguments.overwrite,
+        threads=threads,
+    )
+    for line in (line for one in done for line in one.missed):
+        print(line)
+    objects, missed = sum(len(one.objects) for one in done), sum(len(one.missed) for one in done)
+    print(
+        f"{arguments.out}: {_count(len(done), 'picture')}, {_count(objects, 'object')}"
+        + (f"; nothing found in {_count(missed, 'box', 'boxes')}: draw by hand" if missed else "")
+        + (f"; without an entry in {arguments.boxes} and left out: {_count(passed_over, 'picture')}" if passed_over else "")
+    )
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.annotate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", metavar="IMAGES", type=Path, help="folder of the pictures")
+    parser.add_argument("--boxes", metavar="FILE", type=Path, required=True, help=f"JSON: {FORMS}")
+    parser.add_argument("--method", required=True, help="a classical method that takes a box, or a fitted run: runs/K")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="where the annotations go")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the classical method, in YAML; may be repeated",
+    )
+    parser.add_argument(
+        "--simplify",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="labelme's outlines may be off by so much, with far fewer corners to drag: 1 is good for correcting by hand; 0, "
+        "exact, where left out. annotations.json is always exact",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files in FOLDER, corrected ones too")
+    parser.add_argument("--threads", type=int, help="of the CPU; all of them where left out")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

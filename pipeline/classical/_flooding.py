@@ -1,0 +1,74 @@
+"""Flooding from markers, in OpenCV's watershed: over a relief, or over a picture in the order of likeness."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+
+def flooded(relief: np.ndarray, markers: np.ndarray) -> np.ndarray:
+    """The watershed of a relief from markers: each pixel is reached over the lowest pass.
+
+    OpenCV floods a picture in the order of the greatest difference between two neighbours in any channel, the relief is one
+    number. So the pixels of a chessboard's white fields show their height in the first channel and the black ones in the
+    second, zero elsewhere: two neighbours then differ by the height of the higher one, which is the relief's flooding order.
+
+    Parameters
+    ----------
+    relief : (H, W) uint8
+    markers : (H, W) int32, 0 where there is none; at least one is positive
+
+    Returns
+    -------
+    (H, W) int32, the marker of each pixel. OpenCV leaves a line between two basins; its pixels go to their lowest neighbour's.
+
+    References
+    ----------
+    Meyer 1992, Color image segmentation (the queue); Cousty et al. 2009, Watershed cuts, IEEE TPAMI 31(8) (a watershed from
+    markers is a minimum spanning forest).
+    """
+    padded = cv2.copyMakeBorder(relief, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    fields = np.zeros((*padded.shape, 3), np.uint8)
+    for row, column in ((0, 0), (1, 1), (0, 1), (1, 0)):
+        field = slice(row, None, 2), slice(column, None, 2)
+        fields[*field, row ^ column] = padded[field]
+    heights = padded.ravel()
+    return _watershed(fields, markers, lambda _, neighbour: heights[neighbour])
+
+
+def grown(image: np.ndarray, markers: np.ndarray) -> np.ndarray:
+    """Markers grown over a picture; of all pixels beside a region the one most like its neighbour inside joins next.
+
+    Likeness is the greatest difference in a channel.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    markers : (H, W) int32, 0 where there is none; at least one is positive
+
+    Returns
+    -------
+    (H, W) int32, the marker of each pixel
+    """
+    padded = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    colours = padded.reshape(-1, 3)
+    return _watershed(padded, markers, lambda pixel, neighbour: cv2.absdiff(colours[pixel], colours[neighbour]).max(axis=1))
+
+
+def _watershed(padded: np.ndarray, markers: np.ndarray, cost: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """OpenCV's watershed of a picture with a frame of 1 px, then its lines given to the neighbour of least cost."""
+    labels = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.watershed(padded, labels)
+    flat, width = labels.ravel(), labels.shape[1]  # the frame is and stays -1
+    rows, columns = np.nonzero(labels[1:-1, 1:-1] <= 0)
+    open_pixels = (rows + 1) * width + columns + 1
+    while open_pixels.size:
+        best, label = np.full(open_pixels.shape, 256, np.int16), np.zeros(open_pixels.shape, np.int32)
+        for step in (-width, -1, 1, width):
+            beside = flat[open_pixels + step]
+            costs = cost(open_pixels, open_pixels + step)
+            is_better = (beside > 0) & (costs < best)
+            best[is_better], label[is_better] = costs[is_better], beside[is_better]
+        flat[open_pixels] = label
+        open_pixels = open_pixels[label == 0]  # inside a thick line; their neighbours have a label now
+    return labels[1:-1, 1:-1]

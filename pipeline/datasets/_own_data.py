@@ -1,0 +1,135 @@
+"""What the readers of your own data share: the classes you name, splits and groups, files that belong together by name."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.structures import LabelSpace
+
+SPLITS = ("train", "val", "test")
+
+
+def label_space(classes: list[str | dict[str, Any]], *, things: bool = False) -> LabelSpace:
+    """The classes that an option names.
+
+    Parameters
+    ----------
+    classes : names in order, or {name: ..., colour: [R, G, B], isthing: false}, the last two optional
+    things : what `isthing` is where an entry does not say
+
+    Raises
+    ------
+    ValueError : an entry is something else.
+    """
+    if not isinstance(classes, list) or not classes:
+        raise ValueError(f"classes: {classes!r}; wanted a list of names, such as [background, object]")
+    names, colours, isthing = [], [], []
+    for index, (entry, colour) in enumerate(zip(classes, distinct_colours(len(classes)), strict=True)):
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or "name" not in entry or not entry.keys() <= {"name", "colour", "isthing"}:
+            raise ValueError(
+                f"classes: entry {index} is {entry!r}; wanted a name, or {{name: ..., colour: [R, G, B], isthing: false}}"
+            )
+        colour = entry.get("colour", colour)
+        if len(colour) != 3 or not all(isinstance(one, int) and 0 <= one <= 255 for one in colour):
+            raise ValueError(f"classes: colour of {entry['name']!r} is {colour!r}; wanted [R, G, B], each 0..255")
+        names.append(str(entry["name"]))
+        colours.append(tuple(colour))
+        isthing.append(bool(entry.get("isthing", things)))
+    return LabelSpace(tuple(names), tuple(colours), tuple(isthing))
+
+
+def with_background(classes: list[str | dict[str, Any]], background: str) -> list[str | dict[str, Any]]:
+    """The classes with a stuff class of that name: the entry that has it already, else one more in front.
+
+    Examples
+    --------
+    >>> with_background(["cat"], "background")
+    [{'name': 'background', 'isthing': False}, 'cat']
+    """
+    if not isinstance(classes, list):
+        return classes  # `label_space` says what is wrong
+    stuff = {"name": background, "isthing": False}
+    given = [{**stuff, **one} if isinstance(one, dict) and one.get("name") == background else one for one in classes]
+    given = [stuff if one == background else one for one in given]
+    named = any(isinstance(one, dict) and one.get("name") == background for one in given)
+    return given if named else [stuff, *given]
+
+
+def distinct_colours(count: int) -> list[tuple[int, int, int]]:
+    """`count` bright colours, neighbours in the list far apart: hue steps by the golden ratio, lightness alternates.
+
+    Examples
+    --------
+    >>> distinct_colours(2)
+    [(242, 13, 13), (27, 63, 152)]
+    """
+    colours = []
+    for index in range(count):
+        hue, (lightness, saturation) = index * 0.618034 % 1, [(0.5, 0.9), (0.35, 0.7), (0.75, 0.8)][index % 3]
+        colours.append(tuple(round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation)))
+    return colours
+
+
+def find_home(source: Path, folders: Mapping[str, str]) -> Path:
+    """The folder with all of `folders` in it: the source, or the only one in it, as an archive often wraps everything.
+
+    Parameters
+    ----------
+    folders : option -> the name of the folder that it gives
+    """
+    wanted = " and ".join(f"{name}/" for name in dict.fromkeys(folders.values()))
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such folder; wanted one with {wanted} in it")
+    inner = [path for path in sorted(source.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    for home in [source, *(inner if len(inner) == 1 else [])]:
+        if all((home / name).is_dir() for name in folders.values()):
+            return home
+    there = ", ".join(f"{path.name}/" for path in inner) or "no folder"
+    many = "s" if len(folders) > 1 else ""
+    raise ValueError(f"{source}: wanted the folder{many} {wanted}, found {there}; set the option{many} {' and '.join(folders)}")
+
+
+def by_key(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Path without suffix, relative to `folder` -> the files of that name."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+    return found
+
+
+def has_splits(keys: Iterable[str]) -> bool:
+    """Whether files lie in folders train, val and test, which are then the official splits."""
+    return any(key.split("/")[0] in SPLITS for key in keys if "/" in key)
+
+
+def compiled(pattern: str | None) -> re.Pattern | None:
+    """The option `group_pattern`, ready to use.
+
+    Raises
+    ------
+    ValueError : it is no regular expression, or has no group.
+    """
+    if pattern is None:
+        return None
+    try:
+        regular = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"group_pattern: {pattern!r} is no regular expression: {error}") from None
+    if not regular.groups:
+        raise ValueError(f"group_pattern: {pattern!r} has no group; put the part that names the group in brackets: '^([^_]+)_'")
+    return regular
+
+
+def group_of(id: str, pattern: re.Pattern | None) -> str:
+    """What must not fall into two splits: the first group that the pattern finds in the id; without a pattern, the id."""
+    if pattern is None:
+        return id
+    match = pattern.search(id)
+    if match is None or match[1] is None:
+        raise ValueError(f"group_pattern: {pattern.pattern!r} finds no group in the id {id!r}; make it fit every id")
+    return match[1]

@@ -1,0 +1,231 @@
+"""Images annotated with labelme: a folder of images, and a folder of .json files with the same names.
+
+`python -m pipeline.annotate` writes such files from boxes; labelme opens them for correction.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.datasets import _own_data as own
+from pipeline.datasets._files import fault, images_below, name_of, read_image
+from pipeline.datasets._polygons import UNUSABLE, OutlineError, Piece, checked_points, polygon_mask, truth_of
+from pipeline.sources import Fault, FaultError, Record, Source
+from pipeline.structures import LabelSpace, Sample
+
+BACKGROUND = "background"
+NO_AREA = ("line", "linestrip", "point", "points")
+
+
+def read(
+    source: Path,
+    *,
+    classes: list[str | dict[str, Any]] | None = None,
+    background: bool = True,
+    void: str | None = "__ignore__",
+    name: str = "labelme",
+    images: str = "images",
+    annotations: str = "annotations",
+    group_pattern: str | None = None,
+) -> Source:
+    """Pair `images/a/b.jpg` with `annotations/a/b.json`; its id is `a__b`.
+
+    Each shape is an object, or with the others of its label and `group_id` a part of one. A shape covers the pixels whose
+    centre lies inside. Later shapes lie above earlier ones, as labelme draws them; the objects keep their whole masks. Where
+    `images` has folders train, val and test, they are the splits; else there is no official split.
+
+    Parameters
+    ----------
+    source : the folder that holds `images` and `annotations`, or one whose only folder does
+    classes : the labels in order, things; or {name: ..., colour: [R, G, B], isthing: true}, the last two optional; None: the
+        labels found, sorted
+    background : what no shape covers is the class "background", in front where `classes` does not name it; false: void
+    void : label of shapes whose pixels are to be ignored; None where there is none
+    name : what the data set is called in the report
+    annotations : "." or the same as `images` where the .json files lie beside the images
+    group_pattern : regular expression found in the id, whose first group names what must not fall into two splits (patient,
+        scene); None: every image is a group of its own
+
+    Raises
+    ------
+    ValueError : an option does not fit, a folder is not there, or no shape is found that could name a class.
+    """
+    source = Path(source)
+    pattern = own.compiled(group_pattern)
+    home = own.find_home(source, {"images": images, "annotations": annotations})
+    found = own.by_key(home / images, images_below(home / images))
+    files = {key: paths[0] for key, paths in own.by_key(home / annotations, _json_below(home / annotations)).items()}
+    if classes is None:
+        classes = sorted(set().union(*map(_labels, files.values())) - {void, BACKGROUND} if files else [])
+        if not classes and not background:
+            raise ValueError(f"{home / annotations}: no shape with a label; label an image, or set the option classes")
+    classes = own.with_background(classes, BACKGROUND) if background else classes
+    label_space = own.label_space(classes, things=True)
+    faults = [
+        Fault("mask_without_image", name_of(file, source), f"there is no image {images}/{key}.*; add it or remove the file")
+        for key, file in files.items()
+        if key not in found and _is_annotation(file)
+    ]
+    is_split, records = own.has_splits(found), []
+    decode = partial(_decode, root=source, label_space=label_space, background=background, void=void)
+    for key, paths in found.items():
+        file = name_of(paths[0], source)
+        if key not in files:
+            message = f"there is no {annotations}/{key}.json; annotate the image (labelme saves one without any shape too)"
+            faults.append(Fault("image_without_mask", file, message))
+        elif is_split and key.split("/")[0] not in own.SPLITS:
+            message = f"lies beside the folders {', '.join(own.SPLITS)}; move it into one of them"
+            faults.append(Fault("outside_splits", file, message))
+        else:
+            split = key.split("/")[0] if is_split else None
+            records += [_record(key, split, image, files[key], decode, pattern) for image in paths]
+    return Source(name, label_space, tuple(records), tuple(faults))
+
+
+def _record(key: str, split: str | None, image: Path, file: Path, decode: partial, pattern: re.Pattern | None) -> Record:
+    id = key.replace("/", "__")
+    group = own.group_of(id, pattern)
+    return Record(id, split, group, partial(decode, id=id, split=split, group=group, image=image, file=file), image, (file,))
+
+
+def _json_below(folder: Path) -> list[Path]:
+    found = [path for path in folder.rglob("*") if path.suffix.lower() == ".json" and path.is_file()]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _is_annotation(file: Path) -> bool:
+    """Whether a .json file without an image is one of labelme's: a COCO file beside them is not, a damaged one may be."""
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError:
+        return True
+    return isinstance(content, dict) and "shapes" in content
+
+
+def _labels(file: Path) -> set[str]:
+    """The labels of the shapes in a file; none where it is damaged, which decoding it tells."""
+    try:
+        shapes = _content(file, file.name)["shapes"]
+    except FaultError:
+        return set()
+    return {shape["label"] for shape in shapes if isinstance(shape, dict) and isinstance(shape.get("label"), str)}
+
+
+def _content(file: Path, name: str) -> dict:
+    data = file.read_bytes()
+    if not data:
+        raise fault("zero_byte", name, "is empty (0 bytes); annotate the image again")
+    try:
+        content = json.loads(data)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise fault(UNUSABLE, name, f"is no JSON, or damaged: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise fault(UNUSABLE, name, "has no list of shapes, as labelme's files have; annotate the image again")
+    return content
+
+
+def _decode(
+    *, id, split, group, image: Path, file: Path, root: Path, label_space: LabelSpace, background: bool, void: str | None
+) -> Sample:
+    pixels, name = read_image(image, root=root), name_of(file, root)
+    content, (height, width) = _content(file, name), pixels.shape[:2]
+    said = content.get("imageWidth") or width, content.get("imageHeight") or height
+    if said != (width, height):
+        message = f"is for an image of {said[0]}x{said[1]}, its image is {width}x{height} (width x height); annotate it again"
+        raise fault("size_mismatch", name, message, value=f"{said[0]}x{said[1]}")
+    pieces, faults, numbers = [], [], {}
+    for index, shape in enumerate(content["shapes"]):
+        try:
+            label, key = _label_and_key(shape, index)
+            category = None if label == void else _category(label, label_space)
+            number = numbers.setdefault(key, len(numbers))
+            pieces.append(Piece(_mask(shape, height, width), category, number))
+        except OutlineError as error:
+            faults.append(Fault(error.rule, name, f"shape {index}{_named(shape)}: {error}", value=str(index)))
+    if faults:
+        raise FaultError(faults)
+    ground = label_space.names.index(BACKGROUND) if background else None
+    return Sample(id, split, group, pixels, *truth_of(pieces, label_space, (height, width), ground=ground))
+
+
+def _named(shape: object) -> str:
+    return f" ({shape['label']})" if isinstance(shape, dict) and "label" in shape else ""
+
+
+def _label_and_key(shape: object, index: int) -> tuple[str, tuple]:
+    """The label of a shape, and what the parts of one object have in common."""
+    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+        raise OutlineError("has no label; give it one")
+    group = shape.get("group_id")
+    return shape["label"], (index,) if group is None else (shape["label"], str(group))
+
+
+def _category(label: str, label_space: LabelSpace) -> int:
+    if label not in label_space.names:
+        message = f"label {label!r} is none of {', '.join(label_space.names)}; correct it, or add it to classes"
+        raise OutlineError(message, "label_outside")
+    return label_space.names.index(label)
+
+
+def _mask(shape: dict, height: int, width: int) -> np.ndarray:
+    """(H, W) bool: the pixels of a shape, one at least."""
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    if kind in NO_AREA:
+        raise OutlineError(f"a {kind} has no area; draw a polygon, or remove it")
+    kinds = {"rectangle": _rectangle, "circle": _circle, "polygon": polygon_mask, "oriented_rectangle": polygon_mask}
+    if kind == "mask":
+        mask = _bitmap(shape, height, width)
+    elif kind in kinds:
+        mask = kinds[kind](points, height, width)
+    else:
+        raise OutlineError(f"shape_type {kind!r} is unknown; known: {', '.join(kinds)}, mask")
+    if not mask.any():
+        raise OutlineError(f"the {kind} covers no pixel of the image; draw it larger, or remove it")
+    return mask
+
+
+def _pair(points: object, kind: str, height: int, width: int) -> np.ndarray:
+    """(2, 2) float64."""
+    pair = checked_points(points, height, width)
+    if len(pair) != 2:
+        raise OutlineError(f"a {kind} has {len(pair)} points, wanted 2")
+    return pair
+
+
+def _rectangle(points: object, height: int, width: int) -> np.ndarray:
+    (x0, y0), (x1, y1) = _pair(points, "rectangle", height, width)
+    return polygon_mask([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], height, width)
+
+
+def _circle(points: object, height: int, width: int) -> np.ndarray:
+    """The first point is the centre, the second lies on the rim."""
+    centre, rim = _pair(points, "circle", height, width)
+    x, y = np.arange(width) + 0.5 - centre[0], np.arange(height) + 0.5 - centre[1]
+    return y[:, None] ** 2 + x**2 <= ((rim - centre) ** 2).sum()
+
+
+def _bitmap(shape: dict, height: int, width: int) -> np.ndarray:
+    """labelme's shape "mask": a PNG in base64, and the first and last pixel of its box, both in it."""
+    pair = _pair(shape.get("points"), "mask", height, width)
+    (x0, y0), (x1, y1) = pair.astype(int).tolist()
+    try:
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))))
+    except (OSError, SyntaxError, TypeError, ValueError):
+        raise OutlineError("its mask is no PNG in base64; draw it again") from None
+    if picture.shape != (y1 - y0 + 1, x1 - x0 + 1):
+        size = f"{x1 - x0 + 1}x{y1 - y0 + 1}"
+        raise OutlineError(f"its mask is {'x'.join(map(str, picture.shape[::-1]))}, its points give {size} (width x height)")
+    if x0 < 0 or y0 < 0 or x1 >= width or y1 >= height:
+        raise OutlineError(f"its mask reaches outside the image, {width}x{height} (width x height); draw it again")
+    mask = np.zeros((height, width), bool)
+    mask[y0 : y1 + 1, x0 : x1 + 1] = picture != 0
+    return mask

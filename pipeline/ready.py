@@ -1,0 +1,274 @@
+"""What a name stands for, ready to segment pictures: a classical method without training, a fitted run, a model in MLflow."""
+
+import ast
+import difflib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from safetensors import SafetensorError
+
+from pipeline import files, inference
+from pipeline.check import PREDICT_ENTRY, postprocess_faults
+from pipeline.classical import METHODS
+from pipeline.classical._method import Method, Segmenting
+from pipeline.classical._regions import relabelled
+from pipeline.options import entry_faults
+from pipeline.overlay import segment_colours
+from pipeline.postprocess import FUSIONS
+from pipeline.provenance import ROOT
+from pipeline.search import build
+from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
+from pipeline.table import module_file
+
+IN_MLFLOW = ("models:/", "runs:/")  # what the address of a model in MLflow begins with
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What is written, told and drawn of one picture.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8 or uint16, segment number or class index
+    parts : (H, W) integers, the same or the objects in them, which lines are drawn around
+    objects : class -> number of objects; empty where the method tells none apart
+    """
+
+    labels: np.ndarray
+    parts: np.ndarray
+    objects: dict[int, int]
+
+
+class Ready(ABC):
+    """A method that segments pictures from several threads.
+
+    `takes` are the parts of a prompt that it looks at, whose scribbles hold labels of `label_space`. `threads` is how many
+    pictures may be segmented at once, `clear` the label that an overlay leaves as it is.
+    """
+
+    label_space: LabelSpace
+    takes: tuple[str, ...] = ()
+    threads = 1
+    clear: int | None = None
+    has_classes = True  # or labels are numbers of segments
+    needs_pictures = False  # that is, `prepare` must be called
+
+    def prepare(self, pictures: Sequence[np.ndarray], *, seed: int) -> None:
+        """Learn from pictures without truth, opened one by one."""
+        return
+
+    @abstractmethod
+    def segment(self, image: np.ndarray, prompt: Prompt | None) -> Segmentation:
+        """(H, W, 3) uint8 RGB to its segmentation."""
+
+    @abstractmethod
+    def colours(self, labels: np.ndarray) -> np.ndarray:
+        """(N, 3) uint8 with a colour for every value in `labels`."""
+
+    @abstractmethod
+    def name_of(self, label: int) -> str:
+        """What a label is called."""
+
+
+def choose(name: str, options: dict, *, classes: int, threads: int) -> Ready:
+    """The method of that name.
+
+    Parameters
+    ----------
+    name : a classical method, the folder of a run or of its model, or an address in MLflow
+    options : of the classical method, or the predict half of the run, over what it was scored with
+    classes : how many the scribbles name, 0 where there are none
+    threads : of the CPU
+
+    Raises
+    ------
+    ValueError : nothing of that name is there, or it must be fitted first; or every fault of the options, a line each.
+    """
+    if name.startswith(IN_MLFLOW):
+        from pipeline import tracking
+
+        with TemporaryDirectory() as folder:
+            return _Run(tracking.download_model(name, Path(folder)), options, threads=threads)
+    if name in METHODS:
+        return _Untrained(name, options, classes=classes, threads=threads)
+    for folder in (Path(name) / "model", Path(name)):
+        if (folder / "model.json").is_file():
+            return _Run(folder, options, threads=threads)
+    raise ValueError(_unknown(name))
+
+
+def with_prompt(part: str) -> list[str]:
+    """The classical methods that look at a part of a prompt."""
+    return [name for name in METHODS if part in _takes_of(name)]
+
+
+class _Untrained(Ready):
+    """A classical method that has segments and no classes."""
+
+    has_classes = False
+
+    def __init__(self, name: str, options: dict, *, classes: int, threads: int):
+        if not _needs_no_truth(name):
+            run = Path("runs") / name
+            how = "" if (run / "model/model.json").is_file() else "fit it first (an entry in params.yaml, `dvc repro`), then "
+            raise ValueError(f"{name} learns from pictures with truth; {how}give {run} in its place")
+        _refuse(entry_faults(METHODS, name, options, kind="classical method", place="--set", given={"label_space"}))
+        names = tuple(str(label) for label in range(max(classes, 2)))
+        self.label_space = LabelSpace(names, ((0, 0, 0),) * len(names), (False,) * len(names))
+        self.method: Segmenting = build(name, options, self.label_space, threads=threads)
+        self.takes, self.threads = self.method.takes, threads
+        self.needs_pictures = type(self.method).prepare is not Segmenting.prepare
+
+    def prepare(self, pictures, *, seed):
+        self.method.prepare(_Samples(pictures), np.random.default_rng(seed))
+
+    def segment(self, image, prompt):
+        found = self.method.segments(image, prompt)
+        if found.min() < 0 or found.max() > 65535:
+            found = relabelled(found)
+        if found.max() > 65535:
+            raise ValueError(
+                f"{found.max() + 1} segments; a 16-bit PNG numbers at most 65536; set options that give larger ones"
+            )
+        labels = found.astype(np.uint8 if found.max() <= 255 else np.uint16)
+        return Segmentation(labels, labels, {})
+
+    def colours(self, labels):
+        return segment_colours(int(labels.max()) + 1)
+
+    def name_of(self, label):
+        return str(label)
+
+
+class _Samples(Sequence):
+    """Pictures as samples of which nothing is labelled."""
+
+    def __init__(self, pictures: Sequence[np.ndarray]):
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.pictures[index]
+        return Sample(str(index), None, str(index), image, PanopticMap(np.zeros(image.shape[:2], np.int32), ()))
+
+
+class _Run(Ready):
+    """A fitted method, with the prediction options it was scored with where they stand beside it."""
+
+    def __init__(self, folder: Path, options: dict, *, threads: int):
+        description, scored = files.read_json(folder / "model.json"), folder.parent / "predict.json"
+        _refuse(_predict_faults(description, options))
+        given = files.read_json(scored) if scored.is_file() else {}
+        try:
+            self.fitted = inference.load(folder, predict=given.get("options", given) | options, threads=threads)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{folder}: no whole copy of a fitted method: {error}") from None
+        self.label_space, self.threads = self.fitted.label_space, self.fitted.threads
+        self.takes, self.clear = _takes(self.fitted), self.label_space.void
+
+    def segment(self, image, prompt):
+        prediction = self.fitted.segment(image, prompt)
+        labels = prediction.semantic(self.label_space)
+        parts, objects = _objects(prediction, labels)
+        return Segmentation(
+            labels, parts, {label: count for label, count in objects.items() if self.label_space.isthing[label]}
+        )
+
+    def colours(self, labels):
+        return self.label_space.palette
+
+    def name_of(self, label):
+        return "void" if label == self.clear else self.label_space.names[label]
+
+
+def _predict_faults(description: dict, options: dict) -> list[str]:
+    """What is wrong with prediction options for the kind of method that model.json describes."""
+    if description["kind"] == "classical":
+        return [f"--set.{option}: the options of a fitted classical method belong to its fit" for option in options]
+    if description["kind"] == "fusion":
+        given = {"semantic", "instance", "label_space"}
+        return entry_faults(FUSIONS, description["method"], options, kind="fusion", place="--set", given=given)
+    faults = entry_faults(PREDICT_ENTRY, "segment", options, kind="prediction", place="--set", given=set())
+    return faults or postprocess_faults(options.get("postprocess"), place="--set.postprocess")
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    if faults:
+        raise ValueError("\n".join(fault.replace("--set.", "--set ", 1) for fault in faults))
+
+
+def _takes(fitted: inference.Fitted) -> tuple[str, ...]:
+    """The parts of a prompt that a fitted method looks at, those of a fusion's two methods together."""
+    if isinstance(fitted, inference.FittedFusion):
+        return tuple(dict.fromkeys((*_takes(fitted.semantic), *_takes(fitted.instance))))
+    method = getattr(fitted, "method", None)
+    return method.takes if isinstance(method, Method) else ()
+
+
+def _objects(prediction: Prediction, labels: np.ndarray) -> tuple[np.ndarray, dict[int, int]]:
+    """(H, W) what lines are drawn around, and class -> number of objects."""
+    if isinstance(prediction, PanopticMap):
+        return prediction.segments, Counter(segment.category for segment in prediction.info)
+    if isinstance(prediction, InstanceSet):
+        parts = np.zeros(prediction.shape, np.int32)
+        for index in np.argsort(prediction.scores, kind="stable"):
+            parts[prediction.masks[index]] = index + 1
+        return parts, Counter(prediction.classes[prediction.masks.any(axis=(1, 2))].tolist())
+    return labels, {}
+
+
+def _unknown(name: str) -> str:
+    """The error text for a name that is nothing: the choices, and what may have been meant."""
+    runs = sorted(path.parent.parent.as_posix() for path in Path("runs").glob("*/model/model.json"))
+    usable = [one for one in METHODS if _needs_no_truth(one)]
+    known = {one.removeprefix("runs/"): one for one in runs} | {one: one for one in (*runs, *usable)}
+    near = difflib.get_close_matches(name, known, n=1)
+    what = "a folder without model.json, no fitted method" if Path(name).is_dir() else "no method"
+    return "\n".join(
+        [
+            f"{name!r} is {what}." + (f" Did you mean {known[near[0]]}?" if near else ""),
+            f"  without training: {', '.join(usable)}",
+            f"  fitted: {', '.join(runs) or 'no run in runs/ here; any folder with a model.json'}",
+            "  in MLflow: models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model",
+        ]
+    )
+
+
+def _needs_no_truth(name: str) -> bool:
+    """Whether a classical method has segments before it is fitted."""
+    return any(node.name == Segmenting.__name__ for node in _classes(*_place(name)))
+
+
+def _takes_of(name: str) -> tuple[str, ...]:
+    """The parts of a prompt that a classical method looks at."""
+    for node in _classes(*_place(name)):
+        for line in node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == "takes" for target in targets):
+                return ast.literal_eval(line.value)
+    return ()
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The file and the class of a classical method."""
+    return module_file(METHODS, name), METHODS[name].split(":")[1]
+
+
+def _classes(file: str, name: str) -> Iterator[ast.ClassDef]:
+    """A class and those it is based on, read from our source: to import them all would cost seconds."""
+    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+    homes = {alias.name: f"{node.module.replace('.', '/')}.py" for node in imports for alias in node.names}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            yield node
+            for base in map(ast.unparse, node.bases):
+                if (ROOT / homes.get(base, file)).is_file():
+                    yield from _classes(homes.get(base, file), base)
