@@ -276,7 +276,7 @@ def test_other_options_than_those_of_the_fit_are_refused(learner, tmp_path):
     with pytest.raises(ValueError, match=r"its trees are for 54 features and classes \[0, 1, 2\]"):
         PixelClassifier(SPACE, learner=learner).load(tmp_path)
     other = LEARNERS[learner == "forest"]
-    with pytest.raises(ValueError, match="it holds a .*Classifier and no "):
+    with pytest.raises(ValueError, match=r"it holds a .*Classifier and no "):
         PixelClassifier(SPACE, **SMALL, learner=other).load(tmp_path)
     few = LabelSpace(("a", "b"), ((0, 0, 0), (1, 1, 1)), (False, False))
     with pytest.raises(ValueError, match=r"classes \[0, 1, 2\]"):

@@ -137,4 +137,4 @@ def _is_sound(is_leaf: np.ndarray, left: np.ndarray, right: np.ndarray, feature:
     inner = np.flatnonzero(~is_leaf)
     children = np.stack([left[inner], right[inner]])
     is_ahead = (children > inner) & (children < len(is_leaf))
-    return bool(len(is_leaf) and is_ahead.all() and (0 <= feature[inner]).all() and (feature[inner] < features).all())
+    return bool(len(is_leaf) and is_ahead.all() and (feature[inner] >= 0).all() and (feature[inner] < features).all())

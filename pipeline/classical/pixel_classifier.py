@@ -77,7 +77,7 @@ def drawn(labels: np.ndarray, count: int, rng: np.random.Generator, *, void: int
 
     Returns
     -------
-    (N,) int64 indices of pixels, `count` or a few less, none where all is void; and (N,) float64, how many pixels each stands for
+    (N,) int64 indices of pixels, about `count`, none where all is void; and (N,) float64, how many pixels each stands for
     """
     labelled = np.flatnonzero(labels != void)
     if not len(labelled):

@@ -63,7 +63,7 @@ class SuperpixelClassifier(TreeMethod):
         return relabelled(found)
 
     def described(self, image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        """(R, 2 D + 1) float32: mean and deviation of each filter in each region, and the logarithm of its share of the image."""
+        """(R, 2 D + 1) float32: mean and deviation of each filter in each region, and the logarithm of its area's share."""
         pixels = np.bincount(regions.ravel()).astype(np.float64)  # (R,)
         total = np.zeros((2, len(pixels), len(self.bank)))
         for rows, planes in self.bank.strips(image):
