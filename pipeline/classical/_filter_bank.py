@@ -1,6 +1,7 @@
 """The bank of filters at several scales by which pixel classifiers describe a pixel."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -9,8 +10,9 @@ from skimage.feature import local_binary_pattern
 from pipeline.classical._method import grey, lab
 
 BORDER = cv2.BORDER_REFLECT_101
+PLANES = 9  # of each scale
 PATTERNS = 10  # kinds of local binary pattern: uniform with 0..8 neighbours as light, and all others
-STRIP_PIXELS = 1 << 19  # filtered at once: about 0.25 GB of planes, whatever the size of the picture
+STRIP_PIXELS = 1 << 19  # filtered at once: about 0.14 GB of planes, whatever the size of the picture
 STEP = np.array([-0.5, 0, 0.5], np.float32)  # central difference
 KEEP = np.ones(1, np.float32)
 
@@ -18,9 +20,9 @@ KEEP = np.ones(1, np.float32)
 class FilterBank:
     """What a pixel's surroundings look like at several scales, in the manner of ilastik and of trainable Weka segmentation.
 
-    At every scale, of L, a and b (CIE Lab) each: the Gaussian mean, the gradient's magnitude, the eigenvalues of the Hessian
-    (larger first) and of the structure tensor, and the Laplacian. Then, where asked for, how frequent each kind of local binary
-    pattern is nearby, and the pixel's place. Borders are mirrored.
+    At every scale the Gaussian means of L, a and b (CIE Lab) and, of L alone, the gradient's magnitude, the eigenvalues of the
+    Hessian (larger first) and of the structure tensor, and the Laplacian. Then, where asked for, how frequent each kind of
+    local binary pattern is nearby, and the pixel's place. Borders are mirrored.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ class FilterBank:
         self.halo = _radius(widest) + 3  # px around a pixel that its values depend on
 
     def __len__(self) -> int:
-        return 21 * len(self.sigmas) + PATTERNS * (self.texture_sigma > 0) + 2 * self.place
+        return PLANES * len(self.sigmas) + PATTERNS * (self.texture_sigma > 0) + 2 * self.place
 
     def planes(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB to (D, H, W) float32, a plane for each filter."""
@@ -77,24 +79,23 @@ class FilterBank:
 
     def _fill(self, planes: np.ndarray, part: np.ndarray, inside: slice) -> int:
         """Write the planes of colour and texture; how many."""
-        filled = 0
-        for channel in cv2.split(lab(part)):
-            across, down = cv2.Sobel(channel, -1, 1, 0, borderType=BORDER), cv2.Sobel(channel, -1, 0, 1, borderType=BORDER)
-            products = across * across, across * down, down * down
-            for sigma in self.sigmas:
-                for plane in _at_scale(channel, products, sigma):
-                    planes[filled] = plane[inside]
-                    filled += 1
+        light, *colours = cv2.split(lab(part))
+        slopes = [cv2.Sobel(light, -1, *order, borderType=BORDER) for order in ((1, 0), (0, 1))]
+        products = [slopes[first] * slopes[second] for first, second in ((0, 0), (0, 1), (1, 1))]
+        found = (plane for sigma in self.sigmas for plane in _at_scale(light, colours, products, sigma))
         if self.texture_sigma:
-            for plane in _patterns(part, self.texture_sigma):
-                planes[filled] = plane[inside]
-                filled += 1
+            found = chain(found, _patterns(part, self.texture_sigma))
+        filled = 0
+        for filled, plane in enumerate(found, start=1):
+            planes[filled - 1] = plane[inside]
         return filled
 
 
-def _at_scale(channel: np.ndarray, products: Sequence[np.ndarray], sigma: float) -> Iterator[np.ndarray]:
-    """The seven planes of one channel at one scale; `products` are those of its derivatives, across and down."""
-    smooth = gaussian(channel, sigma)
+def _at_scale(
+    light: np.ndarray, colours: Sequence[np.ndarray], products: Sequence[np.ndarray], sigma: float
+) -> Iterator[np.ndarray]:
+    """The planes of one scale; `products` are those of the derivatives of `light`: across twice, across and down, down twice."""
+    smooth = gaussian(light, sigma)
     across, down = (cv2.sepFilter2D(smooth, -1, *kernels, borderType=BORDER) for kernels in ((STEP, KEEP), (KEEP, STEP)))
     hessian = (
         cv2.sepFilter2D(across, -1, STEP, KEEP, borderType=BORDER),
@@ -102,6 +103,7 @@ def _at_scale(channel: np.ndarray, products: Sequence[np.ndarray], sigma: float)
         cv2.sepFilter2D(down, -1, KEEP, STEP, borderType=BORDER),
     )
     yield smooth
+    yield from (gaussian(colour, sigma) for colour in colours)
     yield _length(across, down)
     yield from _eigenvalues(*hessian)
     yield from _eigenvalues(*(gaussian(product, sigma) for product in products))

@@ -49,10 +49,10 @@ class KMeans(VotedSegments):
             raise ValueError(f"kmeans: restarts is {restarts} and sample_pixels {sample_pixels}; give at least 1 of each")
         if space not in SPACES:
             raise ValueError(f"kmeans: space is {space!r}; choose one of: {', '.join(SPACES)}")
-        if not 0 <= place < np.inf or (place and sample_pixels is None):
-            raise ValueError(
-                f"kmeans: place is {place} and sample_pixels {sample_pixels}; give 0 or more, and above 0 a number"
-            )
+        if not 0 <= place < np.inf:
+            raise ValueError(f"kmeans: place is {place}; give a weight of 0 or more")
+        if place and sample_pixels is None:
+            raise ValueError(f"kmeans: place is {place} and sample_pixels None, which knows no place; give a number of pixels")
         self.num_segments, self.restarts, self.sample_pixels = clusters, restarts, sample_pixels
         self.space, self.place_scale = space, 100 * place
         self.centres = np.zeros((clusters, 5 if place else 3), np.float32)  # colour, then x and y times `place_scale`

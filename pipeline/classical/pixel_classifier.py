@@ -36,7 +36,7 @@ class PixelClassifier(TreeMethod):
         trees: int | None = None,
         leaves: int | None = None,
         balance: float = 0.75,
-        sigmas: Sequence[float] = (0.7, 1.6, 3.5, 5.0, 10.0),
+        sigmas: Sequence[float] = (0.7, 1.6, 3.5, 5.0, 10.0, 20.0),
         texture_sigma: float = 5.0,
         place: bool = True,
     ):
