@@ -94,7 +94,7 @@ class FilterBank:
 def _at_scale(
     light: np.ndarray, colours: Sequence[np.ndarray], products: Sequence[np.ndarray], sigma: float
 ) -> Iterator[np.ndarray]:
-    """The planes of one scale; `products` are those of the derivatives of `light`: across twice, across and down, down twice."""
+    """The planes of one scale; `products` are of the derivatives of `light`: across twice, across and down, down twice."""
     smooth = gaussian(light, sigma)
     across, down = (cv2.sepFilter2D(smooth, -1, *kernels, borderType=BORDER) for kernels in ((STEP, KEEP), (KEEP, STEP)))
     hessian = (
