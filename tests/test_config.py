@@ -135,7 +135,7 @@ def test_sections_are_frozen():
             lambda c: c["fusions"].update(
                 both={"semantic": "unet", "instance": "x", "fit": {"method": "panoptic_fusion"}, "predict": {}}
             ),
-            "fusions.both.instance: no method 'x'; choose one of: kmeans, majority_class",
+            "fusions.both.instance: no method 'x'; choose one of: felzenszwalb, kmeans, majority_class",
         ),
     ],
 )

@@ -256,7 +256,7 @@ def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere", "--reader", "folder"], "nowhere: no such folder or archive"),
-        ([".", "--reader", "foldr"], "unknown reader 'foldr'; choose one of: camvid, folder"),
+        ([".", "--reader", "foldr"], "unknown reader 'foldr'; choose one of: camvid, coco_json, folder"),
         ([".", "--reader", "folder"], "missing a required argument: 'classes'"),
         ([".", "--reader", "camvid", "--set", "classes=[a]"], "got an unexpected keyword argument 'classes'"),
         ([".", "--reader", "camvid", "--set", "classes"], "'classes': wanted KEY=VALUE"),
