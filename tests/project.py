@@ -35,6 +35,7 @@ def small_params() -> dict:
     params["dataset"]["options"] = {"train": 10, "val": 4, "test": 5, "height": 64, "width": 96}
     params["augment"]["short_side"] = 48
     params["classical"] = {name: params["classical"][name] for name in ("majority_class", "kmeans")}
+    params["classical"]["kmeans"]["fit"] = {"method": "kmeans", "options": {"clusters": 24}, "search": {}}
     params["networks"] = json.loads(json.dumps(SMALL_NETWORKS))  # nothing shared between the two
     params["evaluate"] = {"samples": 2, "timed_images": 2}
     return params
