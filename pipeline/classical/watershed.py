@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipeline.classical._flooding import flooded
+from pipeline.classical._flooding import DAM, flooded
 from pipeline.classical._method import grey
 from pipeline.classical._operators import derivative, smoothed
 from pipeline.classical._regions import VotedRegions
@@ -70,12 +70,15 @@ class Watershed(VotedRegions):
         if not 0 < things.sum() < things.size:
             return np.zeros_like(pieces)
         distance = cv2.distanceTransform(things, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        is_peak = (distance == cv2.dilate(distance, self._window())) & (things > 0)
+        relief = cv2.convertScaleAbs(distance, alpha=-254 / distance.max(), beta=255)
+        is_inside = things > 0
+        is_peak = (relief == cv2.erode(relief, self._window())) & is_inside
         has_peak = np.bincount(pieces[is_peak], minlength=count) > 0
-        is_peak |= ~has_peak[pieces] & (things > 0)  # a small thing in the shade of a large one is a marker as a whole
+        if not has_peak[1:].all():
+            is_peak |= ~has_peak[pieces] & is_inside  # a small thing beside a large one is a marker as a whole
         _, markers = cv2.connectedComponents(is_peak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-        relief = 255 - np.ceil(distance * (254 / distance.max())).astype(np.uint8)  # 255 on the dark side: flooded last
-        return np.where(things > 0, flooded(relief, markers), 0)
+        markers[~is_inside] = DAM
+        return flooded(relief, markers)
 
     def _window(self) -> np.ndarray:
         return np.ones((2 * self.spacing + 1, 2 * self.spacing + 1), np.uint8)
