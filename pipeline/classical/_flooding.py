@@ -31,13 +31,12 @@ def flooded(relief: np.ndarray, markers: np.ndarray) -> np.ndarray:
     Meyer 1992, Color image segmentation (the queue); Cousty et al. 2009, Watershed cuts, IEEE TPAMI 31(8) (a watershed from
     markers is a minimum spanning forest).
     """
-    padded = cv2.copyMakeBorder(relief, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    fields = np.zeros((*padded.shape, 3), np.uint8)
+    height, width = relief.shape
+    fields = np.zeros((height + 2, width + 2, 3), np.uint8)  # with a frame of 1 px, which OpenCV never floods
     for row, column in ((0, 0), (1, 1), (0, 1), (1, 0)):
-        field = slice(row, None, 2), slice(column, None, 2)
-        fields[*field, row ^ column] = padded[field]
-    heights = padded.ravel()
-    return _watershed(fields, markers, lambda _, neighbour: heights[neighbour])
+        fields[1 + row : -1 : 2, 1 + column : -1 : 2, row ^ column] = relief[row::2, column::2]
+    channels = fields.reshape(-1, 3)
+    return _watershed(fields, markers, lambda _, neighbour: channels[neighbour, 0] | channels[neighbour, 1])
 
 
 def grown(image: np.ndarray, markers: np.ndarray) -> np.ndarray:
@@ -63,19 +62,25 @@ def _watershed(padded: np.ndarray, markers: np.ndarray, cost: Callable[[np.ndarr
     """OpenCV's watershed of a picture with a frame of 1 px, then its lines given to the neighbour of least cost."""
     labels = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.watershed(padded, labels)
-    labels[labels == DAM] = 0
-    flat, width = labels.ravel(), labels.shape[1]  # the frame is and stays -1
-    rows, columns = np.nonzero((labels[1:-1, 1:-1] <= 0) & (markers != DAM))
-    open_pixels = (rows + 1) * width + columns + 1
+    is_open = labels <= 0
+    if (is_dry := markers == DAM).any():
+        is_open |= labels == DAM
+        is_open[1:-1, 1:-1] &= ~is_dry
+        np.putmask(labels, labels == DAM, 0)
+    is_open[[0, -1]] = is_open[:, [0, -1]] = False
+    flat, width = labels.ravel(), labels.shape[1]
+    open_pixels = np.flatnonzero(is_open)
     while open_pixels.size:
         best, label = np.full(open_pixels.shape, 256, np.int16), np.zeros(open_pixels.shape, np.int32)
         for step in (-width, -1, 1, width):
             beside = flat[open_pixels + step]
             costs = cost(open_pixels, open_pixels + step)
             is_better = (beside > 0) & (costs < best)
-            best[is_better], label[is_better] = costs[is_better], beside[is_better]
+            np.copyto(best, costs, where=is_better)
+            np.copyto(label, beside, where=is_better)
         if not label.any():
+            flat[open_pixels] = 0
             break  # behind a dam where no marker is
         flat[open_pixels] = label
         open_pixels = open_pixels[label == 0]  # inside a thick line; their neighbours have a label now
-    return np.maximum(labels[1:-1, 1:-1], 0)
+    return labels[1:-1, 1:-1]

@@ -48,12 +48,16 @@ def roberts(light: np.ndarray) -> np.ndarray:
 
 
 def gaussian_laplace(light: np.ndarray, sigma: float) -> np.ndarray:
-    """(H, W) float32: the Laplacian of `light` blurred by a Gaussian of `sigma` px, cut at 4 sigma, as SciPy takes it."""
+    """(H, W) float32: the Laplacian of `light` blurred by a Gaussian of `sigma` px, cut at 4 sigma.
+
+    SciPy's `gaussian_laplace` but for its answer to level ground, which is not 0: there each level would have a sign.
+    """
     radius = int(4 * sigma + 0.5)
     places = np.arange(-radius, radius + 1)
     bell = np.exp(-0.5 * (places / sigma) ** 2)
     bell /= bell.sum()
     bend = bell * (places**2 / sigma**4 - 1 / sigma**2)  # its second derivative
+    bend -= bend.sum() * bell
     pairs = (bend, bell), (bell, bend)
     return sum(cv2.sepFilter2D(light, cv2.CV_32F, *pair, borderType=cv2.BORDER_REFLECT) for pair in pairs)
 

@@ -9,6 +9,7 @@ from pipeline.classical._regions import VotedRegions
 from pipeline.structures import LabelSpace
 
 OPERATORS = ("canny", "laplacian_of_gaussian", "prewitt", "roberts", "scharr", "sobel")
+ROUNDING = 1e-5  # what level ground may answer; a step of one grey level answers a hundred times as much
 LOWER_SHARE = 0.4  # of Canny's upper threshold is the lower one
 CANNY_SCALE = 4 * 255 * 2**0.5  # from the strength of `derivative(..., "sobel")` to that of OpenCV's Canny
 
@@ -24,7 +25,7 @@ class EdgeRegions(VotedRegions):
     ----------
     operator : canny, laplacian_of_gaussian (its zero crossings, as strong as the Laplacian jumps there), prewitt, roberts,
         scharr or sobel; strengths are those of `skimage.filters` on a picture in 0..1
-    sigma : px, of the Gaussian before the operator; of laplacian_of_gaussian its own, which must be above 0
+    sigma : px, of the Gaussian before the operator; of laplacian_of_gaussian its own, which must be above 0; null: 1, there 2
     threshold : strength above which a pixel is an edge; of canny the upper one, in sobel's scale, the lower is 0.4 of it;
         null: the strength that a share `quiet` of the picture's pixels stay below
     quiet : share of pixels, 0..1; not used where `threshold` is given
@@ -43,7 +44,7 @@ class EdgeRegions(VotedRegions):
         label_space: LabelSpace,
         *,
         operator: str = "canny",
-        sigma: float = 1.0,
+        sigma: float | None = None,
         threshold: float | None = None,
         quiet: float = 0.7,
         gap: int = 5,
@@ -54,6 +55,8 @@ class EdgeRegions(VotedRegions):
         super().__init__(label_space, kinds=kinds, place=place)
         if operator not in OPERATORS:
             raise ValueError(f"edge_regions: operator is {operator!r}; choose {', '.join(OPERATORS)}")
+        if sigma is None:
+            sigma = 2.0 if operator == "laplacian_of_gaussian" else 1.0
         if sigma < 0 or (sigma == 0 and operator == "laplacian_of_gaussian"):
             raise ValueError(f"edge_regions: sigma is {sigma} with {operator}; give 0 or more px, above 0 for its Gaussian")
         if (threshold is not None and threshold < 0) or not 0 <= quiet <= 1:
@@ -74,21 +77,24 @@ class EdgeRegions(VotedRegions):
         """(H, W) bool, the pixels of edges before gaps are closed."""
         light = grey(image)
         if self.operator == "laplacian_of_gaussian":
-            strength = zero_crossings(gaussian_laplace(light.astype(np.float32) / 255, self.sigma))
-            strength[strength < 1e-6] = 0  # of rounding alone
-            return strength > self._threshold(strength)
+            response = gaussian_laplace(light.astype(np.float32) / 255, self.sigma)
+            response[np.abs(response) < ROUNDING] = 0
+            return self._above(zero_crossings(response))
         light = smoothed(light, self.sigma)
         scaled = light.astype(np.float32) / 255
         if self.operator == "canny":
             upper = CANNY_SCALE * self._threshold(derivative(scaled, "sobel"))
             return cv2.Canny(light, LOWER_SHARE * upper, upper, L2gradient=True) > 0
         strength = roberts(scaled) if self.operator == "roberts" else derivative(scaled, self.operator)
-        return strength > self._threshold(strength)
+        return self._above(strength)
+
+    def _above(self, strength: np.ndarray) -> np.ndarray:
+        return strength > max(self._threshold(strength), ROUNDING)
 
     def _threshold(self, strength: np.ndarray) -> float:
         if self.threshold is not None:
             return self.threshold
-        above = strength[strength > 0]  # apart from the zeros, of which there may be too many to sort quickly
+        above = strength[strength > ROUNDING]  # apart from the zeros, of which there may be too many to sort quickly
         place = round(self.quiet * (strength.size - 1)) - (strength.size - above.size)
         return 0.0 if place < 0 else float(np.partition(above, place)[place])
 

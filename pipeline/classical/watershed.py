@@ -66,19 +66,20 @@ class Watershed(VotedRegions):
     def _on_distance(self, light: np.ndarray) -> np.ndarray:
         kind = cv2.THRESH_BINARY if self.bright else cv2.THRESH_BINARY_INV
         _, things = cv2.threshold(smoothed(light, self.sigma), 0, 1, kind | cv2.THRESH_OTSU)
-        count, pieces = cv2.connectedComponents(things, connectivity=4, ltype=cv2.CV_32S)
-        if not 0 < things.sum() < things.size:
-            return np.zeros_like(pieces)
+        is_thing = things.view(bool)
+        if is_thing.all() or not is_thing.any():
+            return np.zeros(light.shape, np.int32)
         distance = cv2.distanceTransform(things, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         relief = cv2.convertScaleAbs(distance, alpha=-254 / distance.max(), beta=255)
-        is_inside = things > 0
-        is_peak = (relief == cv2.erode(relief, self._window())) & is_inside
-        has_peak = np.bincount(pieces[is_peak], minlength=count) > 0
-        if not has_peak[1:].all():
-            is_peak |= ~has_peak[pieces] & is_inside  # a small thing beside a large one is a marker as a whole
-        _, markers = cv2.connectedComponents(is_peak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-        markers[~is_inside] = DAM
-        return flooded(relief, markers)
+        is_peak = (relief == cv2.erode(relief, self._window())) & is_thing
+        count, markers = cv2.connectedComponents(is_peak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+        np.putmask(markers, ~is_thing, DAM)
+        regions = flooded(relief, markers)
+        is_lost = (regions == 0) & is_thing  # a small thing without a peak, in the shade of a large one: a region as a whole
+        if is_lost.any():
+            _, lost = cv2.connectedComponents(is_lost.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+            regions[is_lost] = lost[is_lost] + count
+        return regions
 
     def _window(self) -> np.ndarray:
         return np.ones((2 * self.spacing + 1, 2 * self.spacing + 1), np.uint8)
