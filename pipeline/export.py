@@ -193,9 +193,15 @@ def _difference(given: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _pictures(batch: int, height: int, width: int) -> np.ndarray:
-    """(B, H, W, 3) uint8: coarse noise, so that there are areas and edges, always the same."""
-    coarse = np.random.default_rng([batch, height, width]).integers(0, 256, (batch, -(-height // 8), -(-width // 8), 3))
-    return coarse.astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+    """(B, H, W, 3) uint8: areas and edges of coarse noise with fine noise upon them, always the same.
+
+    Without the fine noise, max pooling would have to choose among equal values. Which one has the largest rounding error
+    depends on the processor, and a network that unpools to where the maximum was, as SegNet does, then gives other logits.
+    """
+    random = np.random.default_rng([batch, height, width])
+    coarse = random.integers(0, 224, (batch, -(-height // 8), -(-width // 8), 3))
+    fine = random.integers(0, 32, (batch, height, width, 3))
+    return (coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width] + fine).astype(np.uint8)
 
 
 def _network_inputs(network: SemanticNetwork, images: np.ndarray) -> dict[str, torch.Tensor]:
