@@ -22,7 +22,7 @@ from pipeline.structures import LabelSpace, PanopticMap, Sample
 
 SPACE = LabelSpace(("left", "dark", "light", "never"), ((0, 0, 0), (9, 9, 9), (255, 255, 255), (1, 1, 1)), (False,) * 4)
 SMALL = {"trees": 6, "sigmas": (0.7, 2.0), "texture_sigma": 2.0}
-LEARNERS = ("forest", "boosting")
+LEARNERS = ("forest", "extra_trees", "boosting")
 BOTH = (PixelClassifier, SuperpixelClassifier)
 
 
@@ -248,7 +248,7 @@ def test_every_pixel_of_a_superpixel_has_the_same_probabilities():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"learner": "svm"}, "learner is 'svm'; choose one of: forest, boosting"),
+        ({"learner": "svm"}, "learner is 'svm'; choose one of: forest, extra_trees, boosting"),
         ({"trees": 0}, "trees 0"),
         ({"leaves": 1}, "leaves 1"),
         ({"balance": 1.5}, r"balance 1.5; give .* 0\.\.1"),
@@ -275,7 +275,7 @@ def test_other_options_than_those_of_the_fit_are_refused(learner, tmp_path):
     fitted(PixelClassifier, [scene(0)], learner=learner).save(tmp_path)
     with pytest.raises(ValueError, match=r"its trees are for 30 features and classes \[0, 1, 2\]"):
         PixelClassifier(SPACE, learner=learner).load(tmp_path)
-    other = LEARNERS[learner == "forest"]
+    other = LEARNERS[LEARNERS.index(learner) - 1]
     with pytest.raises(ValueError, match=r"it holds a .*Classifier and no "):
         PixelClassifier(SPACE, **SMALL, learner=other).load(tmp_path)
     few = LabelSpace(("a", "b"), ((0, 0, 0), (1, 1, 1)), (False, False))
@@ -308,7 +308,9 @@ def test_untrusted_types_are_refused_and_a_damaged_file_says_so(tmp_path):
         load(rewritten(content, lambda schema: schema.replace('"estimators_"', '"estimated_"', 1)), tmp_path)
 
 
-@pytest.mark.parametrize("learner, fields", [("forest", ("left_child", "feature")), ("boosting", ("right", "feature_idx"))])
+@pytest.mark.parametrize(
+    "learner, fields", [("extra_trees", ("left_child", "feature")), ("boosting", ("right", "feature_idx"))]
+)
 def test_nodes_that_point_outside_are_refused(learner, fields, tmp_path):
     fitted(PixelClassifier, [scene(0)], learner=learner).save(tmp_path)
     content = (tmp_path / FILE).read_bytes()

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def read(path: Path, *, kind: type, features: int, num_classes: int) -> object:
         raise ValueError(
             f"{path}: refused, it holds types that are no part of a forest; fit the method again ({error})"
         ) from None
-    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged; fit the method again ({error})") from None
     fault = _fault(trees, kind, features, num_classes)
     if fault:

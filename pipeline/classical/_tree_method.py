@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline.classical import _forest_file
@@ -15,12 +15,19 @@ from pipeline.spread import spread
 from pipeline.structures import LabelSpace, Sample
 
 FILE = "forest.skops"
-KINDS = {"forest": RandomForestClassifier, "boosting": HistGradientBoostingClassifier}
-TREES, LEAVES = {"forest": 50, "boosting": 40}, {"forest": 2000, "boosting": 31}
+KINDS = {
+    "forest": RandomForestClassifier,
+    "extra_trees": ExtraTreesClassifier,
+    "boosting": HistGradientBoostingClassifier,
+}
+TREES = {"forest": 50, "extra_trees": 50, "boosting": 30}
+LEAVES = {"forest": 2000, "extra_trees": 2000, "boosting": 15}
+SPLIT_FEATURES = 0.3  # of all filters, tried at every split of a forest
 LEARNING_RATE = 0.2
-SPLIT_FEATURES = 0.3
-BINS = 255
-ROWS = 1 << 14  # predicted at once, so that a tree's answers stay in the cache
+BINS = 255  # of a filter's values, for boosting: as many as it can tell apart
+ROWS = {"forest": 1 << 14, "extra_trees": 1 << 14, "boosting": 1 << 10}  # predicted at once, the fastest of those tried
+
+Trees = RandomForestClassifier | ExtraTreesClassifier | HistGradientBoostingClassifier
 
 
 class TreeMethod(Method):
@@ -28,14 +35,15 @@ class TreeMethod(Method):
 
     Parameters
     ----------
-    learner : "forest", a random forest, or "boosting", gradient boosting on histograms
-    trees : of the forest, or rounds of boosting, each with a tree per class; null: 50 or 40
-    leaves : of a tree at most; null: 2000 or 31
+    learner : "forest", a random forest; "extra_trees", the same with thresholds drawn at random; or "boosting", gradient
+        boosting on histograms
+    trees : of the forest, or rounds of boosting, each with a tree per class; null: 50 in a forest, 30 rounds
+    leaves : of a tree at most; null: 2000 in a forest, 15 when boosting
     balance : of the classes, 0..1: 0 lets every pixel weigh the same, 1 every class, whatever is between a mixture
     sigmas, texture_sigma, place : of the `FilterBank`
     """
 
-    trees: RandomForestClassifier | HistGradientBoostingClassifier
+    trees: Trees
 
     def __init__(
         self,
@@ -83,11 +91,10 @@ class TreeMethod(Method):
 
         return spread(work, range(len(samples)), threads=self.threads)
 
-    def _unfitted(self, seed: int) -> RandomForestClassifier | HistGradientBoostingClassifier:
-        if self.learner == "forest":
-            return RandomForestClassifier(
-                self.num_trees, max_leaf_nodes=self.leaves, max_features=SPLIT_FEATURES, random_state=seed, n_jobs=self.threads
-            )
+    def _unfitted(self, seed: int) -> Trees:
+        if self.learner != "boosting":
+            grown_as = {"max_leaf_nodes": self.leaves, "max_features": SPLIT_FEATURES, "random_state": seed}
+            return KINDS[self.learner](self.num_trees, **grown_as, n_jobs=self.threads)
         return HistGradientBoostingClassifier(
             max_iter=self.num_trees,
             max_leaf_nodes=self.leaves,
@@ -99,13 +106,12 @@ class TreeMethod(Method):
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(N, D) float32 descriptions to (N, C) float32 that sum to 1; 0 for a class that training never saw."""
         found = np.zeros((len(features), self.label_space.num_classes), np.float32)
-        known = self.trees.classes_
+        answer = _boosted if self.learner == "boosting" else _voted
         with threadpool_limits(1, user_api="openmp"):  # an image takes one core, so that several can go side by side
-            for first in range(0, len(features), ROWS):
-                rows = slice(first, first + ROWS)
-                found[rows, known] = self.trees.predict_proba(np.ascontiguousarray(features[rows]))[:, : len(known)]
-        found /= found.sum(axis=1, keepdims=True)
-        return found
+            for first in range(0, len(features), ROWS[self.learner]):
+                rows = slice(first, first + ROWS[self.learner])
+                found[rows, self.trees.classes_] = answer(self.trees, np.ascontiguousarray(features[rows]))
+        return found / found.sum(axis=1, keepdims=True)
 
     def save(self, folder):
         _forest_file.write(folder / FILE, self.trees)
@@ -115,12 +121,22 @@ class TreeMethod(Method):
         self.trees = _forest_file.read(folder / FILE, kind=kind, features=self.num_features, num_classes=classes)
 
 
-def grown(trees, features: np.ndarray, labels: np.ndarray, weights: np.ndarray):
+def grown(trees: Trees, features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Trees:
     """The trees, fitted; the same ones whatever the number of threads."""
-    if isinstance(trees, RandomForestClassifier):
+    if hasattr(trees, "n_jobs"):
         return trees.fit(features, labels, sample_weight=weights).set_params(n_jobs=None)  # no part of what was learned
-    with threadpool_limits(1, user_api="openmp"):  # boosting adds up in another order with more
+    with threadpool_limits(1, user_api="openmp"):  # with more it adds up in another order
         return trees.fit(coarse(features), labels, sample_weight=weights)
+
+
+def _voted(trees: Trees, features: np.ndarray) -> np.ndarray:
+    """A forest's (N, C) probabilities. Its own `predict_proba` changes the filters of warnings, which threads share."""
+    return sum(tree.predict_proba(features, check_input=False) for tree in trees.estimators_) / len(trees.estimators_)
+
+
+def _boosted(trees: Trees, features: np.ndarray) -> np.ndarray:
+    """Boosting's (N, C) probabilities; of a single class scikit-learn gives two columns."""
+    return trees.predict_proba(features)[:, : len(trees.classes_)]
 
 
 def coarse(features: np.ndarray) -> np.ndarray:
