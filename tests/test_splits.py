@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.sources import FaultError, Record
-from pipeline.splits import assign
+from pipeline.splits import TRAINVAL, assign, find_faults
 from tests import fakes
 
 
@@ -51,3 +53,34 @@ def test_official_splits_are_kept():
     assert assign(official, shares=fakes.SHARES, seed=0) == tuple(official)
     with pytest.raises(FaultError, match="has no split while others have one"):
         assign([*official, *records({"b": 1})], shares=fakes.SHARES, seed=0)
+
+
+def test_an_official_trainval_is_divided_and_its_test_kept():
+    """Shares 0.6 and 0.2 of 20 images, the test images apart: 15 and 5."""
+    sizes = {f"g{index:02}": 1 for index in range(20)}
+    official = [*records(sizes, split=TRAINVAL), *records({"t": 3}, split="test")]
+    assigned = assign(official, shares={"train": 0.6, "val": 0.2, "test": 0.2}, seed=0)
+    assert split_sizes(assigned) == {"train": 15, "val": 5, "test": 3}
+    assert [record.id for record in assigned] == [record.id for record in official]
+    assert all(record.split == "test" for record in assigned[20:])
+    other = assign(official, shares={"train": 0.6, "val": 0.2, "test": 0.2}, seed=1)
+    assert other != assigned and other[20:] == assigned[20:]
+    assert find_faults(assigned, usable=assigned) == []
+
+
+def test_groups_of_a_trainval_stay_whole():
+    official = [*records({"a": 5, "b": 4, "c": 3, "d": 3}, split=TRAINVAL), *records({"t": 2}, split="test")]
+    assigned = assign(official, shares={"train": 0.7, "val": 0.3, "test": 0.0}, seed=0)
+    assert find_faults(assigned, usable=assigned) == []
+    assert split_sizes(assigned)["test"] == 2
+    with pytest.raises(FaultError, match=r"1 groups \(a\) cannot fill train, val"):
+        assign(records({"a": 5}, split=TRAINVAL), shares=fakes.SHARES, seed=0)
+    with pytest.raises(FaultError, match="give train or val a share above 0"):
+        assign(official, shares={"train": 0.0, "val": 0.0, "test": 1.0}, seed=0)
+
+
+def test_a_trainval_that_is_not_divided_yet_is_no_empty_split():
+    official = records({"a": 1, "b": 1}, split=TRAINVAL)
+    assert [fault.value for fault in find_faults(official, usable=official)] == ["test"]
+    official.append(replace(official[0], id="t", split="test"))
+    assert [fault.rule for fault in find_faults(official, usable=official)] == ["group_across_splits"]
