@@ -1,15 +1,16 @@
-"""Find images that a data set holds twice, and images of different splits that look alike."""
+"""Find images that a data set holds twice, images of different splits that look alike, and names that do."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from pipeline.sources import Fault
+from pipeline.sources import Fault, folded
 from pipeline.splits import SPLITS
 
 FLAT = 8  # grey levels; a thumbnail of less contrast says nothing about its picture
@@ -53,6 +54,28 @@ def find_duplicates(images: Sequence[Seen]) -> list[Fault]:
     One fault names one other image, so that a film of 1,000 equal frames gives 999 faults and no more.
     """
     return _repeated(images) + _alike(images)
+
+
+def find_alike_names(files: Mapping[str, str]) -> list[Fault]:
+    """A fault for each id that some disks take for an earlier one, and for each in decomposed Unicode.
+
+    Parameters
+    ----------
+    files : id -> the file that names the image
+    """
+    first: dict[str, str] = {}
+    faults = []
+    for id, file in files.items():
+        other = first.setdefault(folded(id), id)
+        if other != id:
+            composed = unicodedata.normalize("NFC", id) == unicodedata.normalize("NFC", other)
+            difference = "the form of its Unicode" if composed else "upper and lower case"
+            message = f"the id {id!r} differs from {other!r} ({files[other]}) only in {difference}; rename one"
+            faults.append(Fault("name_clash", file, message, value=id))
+        if not unicodedata.is_normalized("NFC", id):
+            message = f"the id {id!a} is in decomposed Unicode (NFD), which a list of names in the usual form does not find"
+            faults.append(Fault("unicode_name", file, f"{message}; rename it in the composed form (NFC)", value=id))
+    return faults
 
 
 def _repeated(images: Sequence[Seen]) -> list[Fault]:

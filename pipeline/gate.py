@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.duplicates import Fingerprint, Seen, find_duplicates, fingerprint
+from pipeline.duplicates import Fingerprint, Seen, find_alike_names, find_duplicates, fingerprint
 from pipeline.files import write_csv
 from pipeline.rules import LEVELS, RULES
 from pipeline.sources import Fault, FaultError, Record, Source
@@ -148,11 +148,14 @@ def _end_with_parent() -> None:
 
 def _inspect(record: Record, *, label_space: LabelSpace, name_of, stopping: frozenset[str], keep) -> _Inspected:
     """Open one record, check it, and keep what the caller wants of it."""
+    remarks: tuple[Fault, ...] = ()
     try:
         sample = record.decode()
+        remarks = sample.remarks
         faults, classes = _check(sample, label_space, name_of(record))
     except FaultError as error:
-        return _Inspected(error.faults)
+        return _Inspected((*remarks, *error.faults))
+    faults = [*remarks, *faults]
     wanted = keep is not None and not any(fault.rule in stopping for fault in faults)
     kept = keep(record, sample) if wanted else None
     return _Inspected(tuple(faults), fingerprint(sample.image), classes, kept)
@@ -192,6 +195,7 @@ def _whole_set(source: Source, results: Sequence[tuple[Record, _Inspected]], nam
             message = f"no mask holds {name!r} (label {index}); does another value stand for it, such as 255?"
             faults.append(Fault("unused_class", "(data set)", message, value=name))
     faults += find_faults(source.records, usable=[record for record, _ in opened])
+    faults += find_alike_names({record.id: name_of(record) for record in source.records})
     return faults + find_duplicates([Seen(name_of(record), record.split, result.fingerprint) for record, result in opened])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class FaultError(ValueError):
 class Fault:
     """Something wrong with a data set: the rule it breaks, where, and what to do."""
 
-    rule: str  # a key of pipeline.gate.RULES
+    rule: str  # a key of pipeline.rules.RULES
     file: str  # relative to the source
     message: str  # got, wanted, and what to do
     pixel: tuple[int, int] | None = None  # (x, y) of the first offender
@@ -59,3 +60,14 @@ class Source:
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
+
+
+def folded(name: str) -> str:
+    """What a disk that knows neither upper from lower case nor composed from decomposed Unicode takes a name for.
+
+    Examples
+    --------
+    >>> folded("Bu\u0308ro.PNG") == folded("b\u00fcro.png")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from pipeline.label_space import LabelSpace
 from pipeline.resizing import resize_labels
+
+if TYPE_CHECKING:
+    from pipeline.sources import Fault
 
 __all__ = [
     "InstanceSet",
@@ -298,6 +302,7 @@ class Sample:
     image : (H, W, 3) uint8 RGB
     truth : the panoptic truth; a semantic data set has one segment per class
     instances : all objects, overlapping and crowd ones too; None where the source has nothing beyond `truth`
+    remarks : what is odd about the annotation and leaves it usable; the gate reports it
     """
 
     id: str
@@ -306,6 +311,7 @@ class Sample:
     image: np.ndarray
     truth: PanopticMap
     instances: InstanceSet | None = None
+    remarks: tuple[Fault, ...] = ()
 
     def __post_init__(self):
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

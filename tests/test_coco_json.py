@@ -21,7 +21,7 @@ from tests import fakes
 from tests.test_annotate import PICTURES, expected, write_pictures
 
 HEIGHT, WIDTH = 24, 32
-CATEGORIES = [{"id": 90, "name": "cat"}, {"id": 7, "name": "dog", "supercategory": "animal"}]
+CATEGORIES = [{"id": 90, "name": "cat"}, {"id": 1, "name": "dog", "supercategory": "animal"}]
 
 
 def square(x0, y0, x1, y1) -> list:
@@ -80,7 +80,7 @@ L_SHAPE = box_mask(2, 3, 4, 9) | box_mask(2, 7, 10, 9)
 )
 def test_segmentations_by_hand(tmp_path, segmentation, wanted):
     space, found = sample(tmp_path, [one(segmentation)])
-    assert space.names == ("background", "dog", "cat")  # in order of the ids 7 and 90
+    assert space.names == ("background", "dog", "cat")  # in order of the ids 1 and 90
     assert space.isthing == (False, True, True)
     assert np.array_equal(found.instances.masks, wanted[None])
     assert found.instances.classes.tolist() == [2]
@@ -98,7 +98,7 @@ def test_run_lengths_are_those_of_pycocotools():
 def test_crowds_lie_below_and_later_annotations_above(tmp_path):
     annotations = [
         one([square(0, 0, 10, 10)]),
-        one([square(5, 5, 15, 15)], category=7),
+        one([square(5, 5, 15, 15)], category=1),
         one(code_of(box_mask(0, 0, 20, 20)), iscrowd=1),
     ]
     space, found = sample(tmp_path, annotations)
@@ -140,7 +140,7 @@ def test_splits_and_groups(tmp_path):
 
 def test_a_file_for_each_split(tmp_path):
     """As Roboflow writes them: the same ids in both files, the images in folders of the splits or all in one."""
-    for split, category in (("train", 90), ("val", 7)):
+    for split, category in (("train", 90), ("val", 1)):
         write(tmp_path, [one([square(0, 0, 4, 4)], category=category)], file=f"{split}.json")
         fakes.save(tmp_path / "images" / split / "a.png", fakes.picture(1))
     (tmp_path / "images/a.png").unlink()
@@ -176,27 +176,27 @@ def test_everything_seen_without_opening_an_image(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "rule", "message"),
     [
-        (one([square(0, 0, 4, 4)], category=3), "label_outside", "category_id 3 is none of 90, 7"),
-        (one([square(0, 0, 4, 4)], category=7), "label_outside", "category 'dog' is none of background, cat; add it"),
-        (one(None), "unreadable_image", "has no segmentation; `python -m pipeline.annotate` makes one"),
-        (one([]), "unreadable_image", "has no segmentation"),
-        (one([[0, 0, 4, 0, 4]]), "unreadable_image", "a polygon is [0, 0, 4, 0, 4]; wanted [x, y, x, y, ...]"),
-        (one([[0, 0, 4, 4]]), "unreadable_image", "has 2 corners, wanted 3 or more"),
-        (one([0, 0, 4, 4]), "unreadable_image", "a polygon is 0; wanted"),
-        (one([["a", 0, 4, 4, 4, 0]]), "unreadable_image", "wanted [[x, y], ...]"),
-        (one([square(0.6, 0.6, 1.4, 1.4)]), "unreadable_image", "covers no pixel"),
-        (one({"size": [24, 32], "counts": [768]}), "unreadable_image", "covers no pixel"),
+        (one([square(0, 0, 4, 4)], category=3), "missing_category", "category_id 3 is none of 90, 1"),
+        (one([square(0, 0, 4, 4)], category=1), "label_outside", "category 'dog' is none of background, cat; add it"),
+        (one(None), "unusable_outline", "has no segmentation; `python -m pipeline.annotate` makes one"),
+        (one([]), "unusable_outline", "has no segmentation"),
+        (one([[0, 0, 4, 0, 4]]), "unusable_outline", "a polygon is [0, 0, 4, 0, 4]; wanted [x, y, x, y, ...]"),
+        (one([[0, 0, 4, 4]]), "unusable_outline", "has 2 corners, wanted 3 or more"),
+        (one([0, 0, 4, 4]), "unusable_outline", "a polygon is 0; wanted"),
+        (one([["a", 0, 4, 4, 4, 0]]), "unusable_outline", "wanted [[x, y], ...]"),
+        (one([square(0.6, 0.6, 1.4, 1.4)]), "unusable_outline", "covers no pixel"),
+        (one({"size": [24, 32], "counts": [768]}), "unusable_outline", "covers no pixel"),
         (
             one({"size": [32, 24], "counts": [768]}),
             "size_mismatch",
             "run lengths are of size [32, 24], their image of [24, 32]",
         ),
-        (one({"size": [24, 32], "counts": [5, 5]}), "unreadable_image", "run lengths cover 10 pixels, wanted 24*32 = 768"),
-        (one({"size": [24, 32], "counts": [5, -5, 768]}), "unreadable_image", "neither a list of numbers nor COCO's string"),
-        (one({"size": [24, 32], "counts": 768}), "unreadable_image", "neither a list of numbers nor COCO's string"),
-        (one({"size": [24, 32], "counts": "55"}), "unreadable_image", "run lengths cover 10 pixels"),
-        (one({"size": [24, 32], "counts": "5 5"}), "unreadable_image", "hold ' ', which COCO's string has not"),
-        (one({"size": [24, 32], "counts": "5o"}), "unreadable_image", "end in the middle of a number"),
+        (one({"size": [24, 32], "counts": [5, 5]}), "size_mismatch", "run lengths cover 10 pixels, wanted 24*32 = 768"),
+        (one({"size": [24, 32], "counts": [5, -5, 768]}), "unusable_outline", "neither a list of numbers nor COCO's string"),
+        (one({"size": [24, 32], "counts": 768}), "unusable_outline", "neither a list of numbers nor COCO's string"),
+        (one({"size": [24, 32], "counts": "55"}), "size_mismatch", "run lengths cover 10 pixels"),
+        (one({"size": [24, 32], "counts": "5 5"}), "unusable_outline", "hold ' ', which COCO's string has not"),
+        (one({"size": [24, 32], "counts": "5o"}), "unusable_outline", "end in the middle of a number"),
     ],
 )
 def test_annotations_that_cannot_be_used(tmp_path, wrong, rule, message):

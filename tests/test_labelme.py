@@ -182,27 +182,27 @@ def test_everything_seen_from_names(tmp_path):
     ("wrong", "rule", "message"),
     [
         (shape("y", square(0, 0, 4, 4)), "label_outside", "(y): label 'y' is none of background, x; correct it, or add it"),
-        ({"points": square(0, 0, 4, 4)}, "unreadable_image", "shape 1: has no label"),
-        ("text", "unreadable_image", "shape 1: has no label"),
-        (shape("x", [[0, 0], [4, 4]]), "unreadable_image", "(x): has 2 corners, wanted 3 or more"),
-        (shape("x", [[0, 0, 0], [4, 4, 0]]), "unreadable_image", "points are [[0, 0, 0], [4, 4, 0]]; wanted [[x, y], ...]"),
-        (shape("x", [[0, 0], [4, "a"], [1, 1]]), "unreadable_image", "wanted [[x, y], ...] in pixels"),
-        (shape("x", [[0, 0], [4, float("nan")], [1, 1]]), "unreadable_image", "wanted [[x, y], ...] in pixels"),
-        (shape("x", [[0, 0], [4, 1e12], [1, 1]]), "unreadable_image", "(4, 1e+12) lies far outside the image, 32x24"),
-        (shape("x", square(0.6, 0.6, 1.4, 1.4)), "unreadable_image", "the polygon covers no pixel"),
-        (shape("x", [[0, 0], [4, 4]], "line"), "unreadable_image", "a line has no area; draw a polygon"),
-        (shape("x", [[0, 0]], "blob"), "unreadable_image", "shape_type 'blob' is unknown; known: rectangle, circle"),
-        (shape("x", [[0, 0]], "circle"), "unreadable_image", "a circle has 1 points, wanted 2"),
-        (shape("x", square(0, 0, 4, 4), "rectangle"), "unreadable_image", "a rectangle has 4 points, wanted 2"),
-        (shape("x", [[0, 0], [1, 1]], "mask", mask="%"), "unreadable_image", "its mask is no PNG in base64"),
-        (shape("x", [[0, 0], [1, 1]], "mask", mask=None), "unreadable_image", "its mask is no PNG in base64"),
-        (shape("x", [[0, 0], [1, 1]], "mask", mask=5), "unreadable_image", "its mask is no PNG in base64"),
+        ({"points": square(0, 0, 4, 4)}, "unusable_outline", "shape 1: has no label"),
+        ("text", "unusable_outline", "shape 1: has no label"),
+        (shape("x", [[0, 0], [4, 4]]), "unusable_outline", "(x): has 2 corners, wanted 3 or more"),
+        (shape("x", [[0, 0, 0], [4, 4, 0]]), "unusable_outline", "points are [[0, 0, 0], [4, 4, 0]]; wanted [[x, y], ...]"),
+        (shape("x", [[0, 0], [4, "a"], [1, 1]]), "unusable_outline", "wanted [[x, y], ...] in pixels"),
+        (shape("x", [[0, 0], [4, float("nan")], [1, 1]]), "unusable_outline", "wanted [[x, y], ...] in pixels"),
+        (shape("x", [[0, 0], [4, 1e12], [1, 1]]), "unusable_outline", "(4, 1e+12) lies far outside the image, 32x24"),
+        (shape("x", square(0.6, 0.6, 1.4, 1.4)), "unusable_outline", "the polygon covers no pixel"),
+        (shape("x", [[0, 0], [4, 4]], "line"), "unusable_outline", "a line has no area; draw a polygon"),
+        (shape("x", [[0, 0]], "blob"), "unusable_outline", "shape_type 'blob' is unknown; known: rectangle, circle"),
+        (shape("x", [[0, 0]], "circle"), "unusable_outline", "a circle has 1 points, wanted 2"),
+        (shape("x", square(0, 0, 4, 4), "rectangle"), "unusable_outline", "a rectangle has 4 points, wanted 2"),
+        (shape("x", [[0, 0], [1, 1]], "mask", mask="%"), "unusable_outline", "its mask is no PNG in base64"),
+        (shape("x", [[0, 0], [1, 1]], "mask", mask=None), "unusable_outline", "its mask is no PNG in base64"),
+        (shape("x", [[0, 0], [1, 1]], "mask", mask=5), "unusable_outline", "its mask is no PNG in base64"),
         (
             shape("x", [[0, 0], [1, 1]], "mask", mask=png(np.ones((2, 3)))),
-            "unreadable_image",
+            "unusable_outline",
             "its mask is 3x2, its points give 2x2",
         ),
-        (shape("x", [[31, 0], [32, 1]], "mask", mask=png(np.ones((2, 2)))), "unreadable_image", "its mask reaches outside"),
+        (shape("x", [[31, 0], [32, 1]], "mask", mask=png(np.ones((2, 2)))), "unusable_outline", "its mask reaches outside"),
     ],
 )
 def test_shapes_that_cannot_be_used(tmp_path, wrong, rule, message):
@@ -215,7 +215,8 @@ def test_shapes_that_cannot_be_used(tmp_path, wrong, rule, message):
 
 
 def test_files_that_cannot_be_used(tmp_path):
-    for number, (text, rule) in enumerate([("", "zero_byte"), ("{", "unreadable_image"), ("[]", "unreadable_image")]):
+    damaged = "unreadable_annotation"
+    for number, (text, rule) in enumerate([("", "zero_byte"), ("{", damaged), ("[]", damaged)]):
         root = write(tmp_path / str(number), {"a": []})
         (root / "annotations/a.json").write_text(text)
         with pytest.raises(FaultError, match=r"annotations/a\.json") as caught:

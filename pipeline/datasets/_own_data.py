@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.sources import folded
 from pipeline.structures import LabelSpace
 
 SPLITS = ("train", "val", "test")
+BACKGROUND = "background"  # the class of what no outline covers
 
 
 def label_space(classes: list[str | dict[str, Any]], *, things: bool = False) -> LabelSpace:
@@ -94,12 +96,35 @@ def find_home(source: Path, folders: Mapping[str, str]) -> Path:
     raise ValueError(f"{source}: wanted the folder{many} {wanted}, found {there}; set the option{many} {' and '.join(folders)}")
 
 
+def files_below(folder: Path, suffix: str) -> list[Path]:
+    """Every file with the suffix in `folder` and below, sorted; hidden files and folders are passed over."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def by_key(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
     """Path without suffix, relative to `folder` -> the files of that name."""
     found: dict[str, list[Path]] = {}
     for path in files:
         found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
     return found
+
+
+def by_folded(keys: Iterable[str]) -> dict[str, str]:
+    """The keys by what they are on a disk that knows no upper case, for `hint`."""
+    return {folded(key): key for key in keys}
+
+
+def hint(key: str, others: Mapping[str, str]) -> str:
+    """Words for the end of "there is no ...": the other file that was meant, where its name differs only in case or Unicode.
+
+    Examples
+    --------
+    >>> hint("Bild", by_folded(["bild", "b"]))
+    "; 'bild' differs from it only in case or form of Unicode: rename one"
+    """
+    other = others.get(folded(key))
+    return f"; {other!a} differs from it only in case or form of Unicode: rename one" if other else ""
 
 
 def has_splits(keys: Iterable[str]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import images_below, name_of, read_image
-from pipeline.datasets._polygons import OutlineError, Piece, polygon_mask, run_length_mask, truth_of
+from pipeline.datasets._polygons import OutlineError, Outlines, Piece, run_length_mask
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, Sample
 
@@ -155,13 +155,18 @@ def _categories(files: list[_File]) -> list[dict[str, Any]]:
 
 
 def _faults_of(file: _File, root: Path) -> Iterator[Fault]:
-    """Annotations of images that the file does not list."""
+    """Ids of categories that count from neither 0 nor 1, and annotations of images that the file does not list."""
+    where, ids = name_of(file.path, root), list(file.categories)
     known = {image["id"] for image in file.images}
+    if ids and not {0, 1} & set(ids):
+        least = min(ids, key=lambda id: (isinstance(id, str), id))
+        message = f"the ids of the categories start at {least!r}: here their order counts, elsewhere an id may be the label"
+        yield Fault("category_ids", where, f"{message}; count from 0 or 1", value=str(least))
     for id, strays in file.annotations.items():
         if id not in known:
             for index, _ in strays:
                 message = f"annotation {index}: image_id {id!r} is none of its images; correct it, or remove the annotation"
-                yield Fault("mask_without_image", name_of(file.path, root), message, value=str(id))
+                yield Fault("mask_without_image", where, message, value=str(id))
 
 
 def _image_path(file_name: str, images: Path, split: str | None) -> Path:
@@ -202,39 +207,34 @@ def _decode(
     if said != (width, height):
         message = f"is {width}x{height}, and {where} says {said[0]}x{said[1]} (width x height); annotate it again"
         raise FaultError([Fault("size_mismatch", name_of(image, root), message, value=f"{said[0]}x{said[1]}")])
-    pieces, faults = [], []
+    pieces, outlines = [], Outlines(where, height, width)
     for number, (index, annotation) in enumerate(annotations):
-        try:
+        about = f"annotation {index} (id {annotation.get('id')!r}, {entry['file_name']})"
+        with outlines.part(about, annotation.get("id", index)):
             category = _category(annotation["category_id"], names, label_space)
-            mask = _mask(annotation.get("segmentation"), height, width)
+            mask = _mask(annotation.get("segmentation"), outlines)
             pieces.append(Piece(mask, category, number, bool(annotation.get("iscrowd", False))))
-        except OutlineError as error:
-            message = f"annotation {index} (id {annotation.get('id')!r}, {entry['file_name']}): {error}"
-            faults.append(Fault(error.rule, where, message, value=str(annotation.get("id", index))))
-    if faults:
-        raise FaultError(faults)
     pieces.sort(key=lambda piece: not piece.iscrowd)
-    ground = label_space.names.index(BACKGROUND) if background else None
-    return Sample(id, split, group, pixels, *truth_of(pieces, label_space, (height, width), ground=ground))
+    return Sample(id, split, group, pixels, *outlines.truth(pieces, label_space, ground=BACKGROUND if background else None))
 
 
 def _category(id: object, names: dict, label_space: LabelSpace) -> int:
     if id not in names:
-        raise OutlineError(f"category_id {id!r} is none of {', '.join(map(str, names))}; correct it", "label_outside")
+        raise OutlineError(f"category_id {id!r} is none of {', '.join(map(str, names))}; correct it", "missing_category")
     if names[id] not in label_space.names:
         known = ", ".join(label_space.names)
         raise OutlineError(f"category {names[id]!r} is none of {known}; add it to classes", "label_outside")
     return label_space.names.index(names[id])
 
 
-def _mask(segmentation: object, height: int, width: int) -> np.ndarray:
+def _mask(segmentation: object, outlines: Outlines) -> np.ndarray:
     """(H, W) bool: the pixels of an object, one at least."""
     if isinstance(segmentation, dict):
-        mask = run_length_mask(segmentation, height, width)
+        mask = run_length_mask(segmentation, outlines.height, outlines.width)
     elif isinstance(segmentation, list) and segmentation:
-        mask = np.zeros((height, width), bool)
+        mask = np.zeros((outlines.height, outlines.width), bool)
         for numbers in segmentation:
-            mask |= polygon_mask(_pairs(numbers), height, width)
+            mask |= outlines.polygon(_pairs(numbers))
     else:
         raise OutlineError("has no segmentation; `python -m pipeline.annotate` makes one from its bbox, or remove it")
     if not mask.any():

@@ -47,15 +47,17 @@ def read(
     pattern = own.compiled(group_pattern)
     home = own.find_home(source, {"images": images, "masks": masks})
     found, found_masks = (own.by_key(folder, images_below(folder)) for folder in (home / images, home / masks))
-    faults = [
-        Fault("mask_without_image", name_of(files[0], source), f"there is no image {images}/{key}.*; add it or remove the mask")
-        for key, files in found_masks.items()
-        if key not in found
-    ]
+    alike, alike_masks = own.by_folded(found), own.by_folded(found_masks)
+    faults = []
+    for key, files in found_masks.items():
+        if key not in found:
+            message = f"there is no image {images}/{key}.*; add it or remove the mask{own.hint(key, alike)}"
+            faults.append(Fault("mask_without_image", name_of(files[0], source), message))
     is_split = own.has_splits(found)
     records = []
     for key, files in found.items():
-        fault = _key_fault(key, files, found_masks.get(key, []), source, wanted=f"{masks}/{key}", is_split=is_split)
+        wanted = f"{masks}/{key}.png; add it or remove the image{own.hint(key, alike_masks)}"
+        fault = _key_fault(key, files, found_masks.get(key, []), source, wanted=wanted, is_split=is_split)
         if fault:
             faults.append(fault)
         else:
@@ -84,7 +86,7 @@ def _key_fault(key: str, images: list[Path], masks: list[Path], root: Path, *, w
     """What is wrong with the files of one key, as far as their names tell."""
     file = name_of(images[0], root)
     if not masks:
-        return Fault("image_without_mask", file, f"there is no mask {wanted}.png; add it or remove the image")
+        return Fault("image_without_mask", file, f"there is no mask {wanted}")
     if len(masks) > 1:
         names = " and ".join(path.name for path in masks)
         return Fault("two_masks", file, f"has the masks {names}; keep one", value=names)

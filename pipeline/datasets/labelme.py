@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from PIL import Image
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
-from pipeline.datasets._polygons import UNUSABLE, OutlineError, Piece, checked_points, polygon_mask, truth_of
+from pipeline.datasets._polygons import OutlineError, Outlines, Piece, checked_points
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, Sample
 
-BACKGROUND = "background"
+BACKGROUND = own.BACKGROUND
 NO_AREA = ("line", "linestrip", "point", "points")
 
 
@@ -63,25 +64,22 @@ def read(
     pattern = own.compiled(group_pattern)
     home = own.find_home(source, {"images": images, "annotations": annotations})
     found = own.by_key(home / images, images_below(home / images))
-    files = {key: paths[0] for key, paths in own.by_key(home / annotations, _json_below(home / annotations)).items()}
+    keyed = own.by_key(home / annotations, own.files_below(home / annotations, ".json"))
+    files = {key: paths[0] for key, paths in keyed.items()}
     if classes is None:
         classes = sorted(set().union(*map(_labels, files.values())) - {void, BACKGROUND} if files else [])
         if not classes and not background:
             raise ValueError(f"{home / annotations}: no shape with a label; label an image, or set the option classes")
     classes = own.with_background(classes, BACKGROUND) if background else classes
     label_space = own.label_space(classes, things=True)
-    faults = [
-        Fault("mask_without_image", name_of(file, source), f"there is no image {images}/{key}.*; add it or remove the file")
-        for key, file in files.items()
-        if key not in found and _is_annotation(file)
-    ]
-    is_split, records = own.has_splits(found), []
+    faults = list(_faults_of_files(keyed, found, source, images))
+    is_split, records, alike = own.has_splits(found), [], own.by_folded(files)
     decode = partial(_decode, root=source, label_space=label_space, background=background, void=void)
     for key, paths in found.items():
         file = name_of(paths[0], source)
         if key not in files:
             message = f"there is no {annotations}/{key}.json; annotate the image (labelme saves one without any shape too)"
-            faults.append(Fault("image_without_mask", file, message))
+            faults.append(Fault("image_without_mask", file, message + own.hint(key, alike)))
         elif is_split and key.split("/")[0] not in own.SPLITS:
             message = f"lies beside the folders {', '.join(own.SPLITS)}; move it into one of them"
             faults.append(Fault("outside_splits", file, message))
@@ -97,9 +95,16 @@ def _record(key: str, split: str | None, image: Path, file: Path, decode: partia
     return Record(id, split, group, partial(decode, id=id, split=split, group=group, image=image, file=file), image, (file,))
 
 
-def _json_below(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.suffix.lower() == ".json" and path.is_file()]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def _faults_of_files(files: dict[str, list[Path]], found: dict[str, list[Path]], root: Path, images: str) -> Iterator[Fault]:
+    """What is wrong with the .json files, as far as their names tell."""
+    alike = own.by_folded(found)
+    for key, paths in files.items():
+        if key not in found and _is_annotation(paths[0]):
+            message = f"there is no image {images}/{key}.*; add it or remove the file{own.hint(key, alike)}"
+            yield Fault("mask_without_image", name_of(paths[0], root), message)
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            yield Fault("two_masks", name_of(paths[0], root), f"{names} are for one image; keep one", value=names)
 
 
 def _is_annotation(file: Path) -> bool:
@@ -127,9 +132,9 @@ def _content(file: Path, name: str) -> dict:
     try:
         content = json.loads(data)
     except ValueError as error:  # UnicodeDecodeError is one too
-        raise fault(UNUSABLE, name, f"is no JSON, or damaged: {error}") from None
+        raise fault("unreadable_annotation", name, f"is no JSON, or damaged: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise fault(UNUSABLE, name, "has no list of shapes, as labelme's files have; annotate the image again")
+        raise fault("unreadable_annotation", name, "has no list of shapes, as labelme's files have; annotate the image again")
     return content
 
 
@@ -142,19 +147,14 @@ def _decode(
     if said != (width, height):
         message = f"is for an image of {said[0]}x{said[1]}, its image is {width}x{height} (width x height); annotate it again"
         raise fault("size_mismatch", name, message, value=f"{said[0]}x{said[1]}")
-    pieces, faults, numbers = [], [], {}
+    pieces, numbers, outlines = [], {}, Outlines(name, height, width)
     for index, shape in enumerate(content["shapes"]):
-        try:
+        with outlines.part(f"shape {index}{_named(shape)}", index):
             label, key = _label_and_key(shape, index)
             category = None if label == void else _category(label, label_space)
             number = numbers.setdefault(key, len(numbers))
-            pieces.append(Piece(_mask(shape, height, width), category, number))
-        except OutlineError as error:
-            faults.append(Fault(error.rule, name, f"shape {index}{_named(shape)}: {error}", value=str(index)))
-    if faults:
-        raise FaultError(faults)
-    ground = label_space.names.index(BACKGROUND) if background else None
-    return Sample(id, split, group, pixels, *truth_of(pieces, label_space, (height, width), ground=ground))
+            pieces.append(Piece(_mask(shape, outlines), category, number))
+    return Sample(id, split, group, pixels, *outlines.truth(pieces, label_space, ground=BACKGROUND if background else None))
 
 
 def _named(shape: object) -> str:
@@ -176,46 +176,48 @@ def _category(label: str, label_space: LabelSpace) -> int:
     return label_space.names.index(label)
 
 
-def _mask(shape: dict, height: int, width: int) -> np.ndarray:
+def _mask(shape: dict, outlines: Outlines) -> np.ndarray:
     """(H, W) bool: the pixels of a shape, one at least."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if kind in NO_AREA:
         raise OutlineError(f"a {kind} has no area; draw a polygon, or remove it")
-    kinds = {"rectangle": _rectangle, "circle": _circle, "polygon": polygon_mask, "oriented_rectangle": polygon_mask}
     if kind == "mask":
-        mask = _bitmap(shape, height, width)
-    elif kind in kinds:
-        mask = kinds[kind](points, height, width)
+        mask = _bitmap(shape, _pair(points, kind, outlines), outlines)
+    elif kind in ("rectangle", "circle"):
+        mask = (_rectangle if kind == "rectangle" else _circle)(_pair(points, kind, outlines), outlines)
+    elif kind in ("polygon", "oriented_rectangle"):
+        mask = outlines.polygon(points)
     else:
-        raise OutlineError(f"shape_type {kind!r} is unknown; known: {', '.join(kinds)}, mask")
+        raise OutlineError(f"shape_type {kind!r} is unknown; known: rectangle, circle, polygon, oriented_rectangle, mask")
     if not mask.any():
         raise OutlineError(f"the {kind} covers no pixel of the image; draw it larger, or remove it")
     return mask
 
 
-def _pair(points: object, kind: str, height: int, width: int) -> np.ndarray:
+def _pair(points: object, kind: str, outlines: Outlines) -> np.ndarray:
     """(2, 2) float64."""
-    pair = checked_points(points, height, width)
+    pair = checked_points(points, outlines.height, outlines.width)
     if len(pair) != 2:
         raise OutlineError(f"a {kind} has {len(pair)} points, wanted 2")
     return pair
 
 
-def _rectangle(points: object, height: int, width: int) -> np.ndarray:
-    (x0, y0), (x1, y1) = _pair(points, "rectangle", height, width)
-    return polygon_mask([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], height, width)
+def _rectangle(pair: np.ndarray, outlines: Outlines) -> np.ndarray:
+    (x0, y0), (x1, y1) = pair
+    return outlines.polygon([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
 
-def _circle(points: object, height: int, width: int) -> np.ndarray:
+def _circle(pair: np.ndarray, outlines: Outlines) -> np.ndarray:
     """The first point is the centre, the second lies on the rim."""
-    centre, rim = _pair(points, "circle", height, width)
-    x, y = np.arange(width) + 0.5 - centre[0], np.arange(height) + 0.5 - centre[1]
-    return y[:, None] ** 2 + x**2 <= ((rim - centre) ** 2).sum()
+    centre, rim = pair
+    square = ((rim - centre) ** 2).sum()
+    outlines.keep_inside(np.array([centre - square**0.5, centre + square**0.5]))
+    x, y = np.arange(outlines.width) + 0.5 - centre[0], np.arange(outlines.height) + 0.5 - centre[1]
+    return y[:, None] ** 2 + x**2 <= square
 
 
-def _bitmap(shape: dict, height: int, width: int) -> np.ndarray:
+def _bitmap(shape: dict, pair: np.ndarray, outlines: Outlines) -> np.ndarray:
     """labelme's shape "mask": a PNG in base64, and the first and last pixel of its box, both in it."""
-    pair = _pair(shape.get("points"), "mask", height, width)
     (x0, y0), (x1, y1) = pair.astype(int).tolist()
     try:
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))))
@@ -224,8 +226,4 @@ def _bitmap(shape: dict, height: int, width: int) -> np.ndarray:
     if picture.shape != (y1 - y0 + 1, x1 - x0 + 1):
         size = f"{x1 - x0 + 1}x{y1 - y0 + 1}"
         raise OutlineError(f"its mask is {'x'.join(map(str, picture.shape[::-1]))}, its points give {size} (width x height)")
-    if x0 < 0 or y0 < 0 or x1 >= width or y1 >= height:
-        raise OutlineError(f"its mask reaches outside the image, {width}x{height} (width x height); draw it again")
-    mask = np.zeros((height, width), bool)
-    mask[y0 : y1 + 1, x0 : x1 + 1] = picture != 0
-    return mask
+    return outlines.window(picture != 0, x0, y0)
