@@ -18,7 +18,8 @@ import numpy as np
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import images_below, name_of, read_image
-from pipeline.datasets._polygons import OutlineError, Outlines, Piece, run_length_mask
+from pipeline.datasets._outlines import Outlines
+from pipeline.datasets._polygons import OutlineError, Piece, run_length_mask
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, Sample
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
-from pipeline.datasets._polygons import OutlineError, Outlines, Piece, checked_points
+from pipeline.datasets._outlines import Outlines
+from pipeline.datasets._polygons import OutlineError, Piece, checked_points
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, Sample
 
