@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 from skimage import color, feature, filters, graph, measure, segmentation
-from skimage.util import img_as_float
 from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
 
 
 def mean_threshold(image: np.ndarray) -> np.ndarray:
@@ -46,22 +46,30 @@ def hysteresis(image: np.ndarray) -> np.ndarray:
     return filters.apply_hysteresis_threshold(light, *filters.threshold_multiotsu(light, classes=3))
 
 
-def kmeans(image: np.ndarray, *, clusters: int) -> np.ndarray:
+def kmeans(image: np.ndarray, *, clusters: int, space: str) -> np.ndarray:
     """Clusters of one picture, found on all of its pixels."""
-    pixels = color.rgb2lab(image).reshape(-1, 3)
+    pixels = (color.rgb2lab(image) if space == "lab" else image / 255).reshape(-1, 3)
     return KMeans(clusters, n_init=3, random_state=0).fit_predict(pixels).reshape(image.shape[:2])
 
 
-def nearest_centres(image: np.ndarray, *, centres: np.ndarray) -> np.ndarray:
-    """The nearest of given centres for each pixel."""
+def gaussian_mixture(image: np.ndarray, *, components: int) -> np.ndarray:
+    """Components of one picture, found on all of its pixels."""
     pixels = color.rgb2lab(image).reshape(-1, 3)
-    return ((pixels[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1).reshape(image.shape[:2])
+    return GaussianMixture(components, random_state=0).fit_predict(pixels).reshape(image.shape[:2])
+
+
+def mean_shift(image: np.ndarray) -> np.ndarray:
+    """OpenCV's filter on the whole picture, then the parts that are alike."""
+    colours = cv2.pyrMeanShiftFiltering(cv2.cvtColor(image, cv2.COLOR_RGB2Lab), 8, 8 * 2.55, maxLevel=0)
+    return measure.label(colours.astype(np.int64) @ [1 << 16, 1 << 8, 1], connectivity=1)
 
 
 def watershed_gradient(image: np.ndarray) -> np.ndarray:
+    """From the flat places, the relief in whole grey levels."""
     slope = filters.sobel(filters.gaussian(color.rgb2gray(image), 2))
-    markers = measure.label(slope == ndimage.minimum_filter(slope, 15))
-    return segmentation.watershed(slope, markers)
+    relief = np.round(255 * slope).astype(np.uint8)
+    markers = measure.label(relief == ndimage.minimum_filter(relief, 15))
+    return segmentation.watershed(relief, markers)
 
 
 def watershed_distance(image: np.ndarray) -> np.ndarray:
@@ -79,20 +87,32 @@ def felzenszwalb(image: np.ndarray) -> np.ndarray:
 
 
 def slic_merge(image: np.ndarray, *, superpixels: int, compactness: float, merge: float) -> np.ndarray:
-    regions = segmentation.slic(image, n_segments=superpixels, compactness=compactness, start_label=0)
+    """The compactness is in CIE Lab units, as in the paper: scikit-image divides by their span only the colours."""
     colours = color.rgb2lab(image)
+    relative = compactness / (colours.max() - colours.min())
+    regions = segmentation.slic(image, n_segments=superpixels, compactness=relative, start_label=0)
     return graph.cut_threshold(regions, graph.rag_mean_color(colours, regions), merge)
 
 
 def edges(image: np.ndarray, *, operator: str) -> np.ndarray:
-    """Closed regions between the strongest edges, a share 0.3 of all pixels."""
+    """Regions between the strongest edges, a share 0.3 of all pixels, which go to the nearest region."""
     strength = getattr(filters, operator)(filters.gaussian(color.rgb2gray(image), 1))
-    return measure.label(strength < np.quantile(strength, 0.7), connectivity=1)
+    regions = measure.label(strength <= np.quantile(strength, 0.7), connectivity=1)
+    return segmentation.expand_labels(regions, distance=max(regions.shape))
+
+
+def canny(image: np.ndarray, *, threshold: float) -> np.ndarray:
+    """Regions between the lines of Canny's detector, which go to the nearest region."""
+    high = threshold * 4 * 2**0.5  # from the scale of scikit-image's Sobel filter to that of SciPy's, which its Canny uses
+    lines = feature.canny(color.rgb2gray(image), 1, 0.4 * high, high)
+    return segmentation.expand_labels(measure.label(~lines, connectivity=1), distance=max(lines.shape))
 
 
 def flood(image: np.ndarray, *, tolerance: float) -> np.ndarray:
-    light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return segmentation.flood(light, tuple(side // 2 for side in light.shape), tolerance=tolerance)
+    colours = color.rgb2lab(filters.gaussian(image, 1, channel_axis=-1))
+    start = tuple(side // 2 for side in image.shape[:2])
+    is_near = (np.abs(colours - colours[start]) <= tolerance).all(axis=2)
+    return segmentation.flood(is_near, start, connectivity=1)
 
 
 def random_walker(image: np.ndarray) -> np.ndarray:
@@ -135,4 +155,4 @@ def grabcut(image: np.ndarray) -> np.ndarray:
 
 def filter_bank(image: np.ndarray) -> np.ndarray:
     """Multi-scale features of every pixel, (H, W, D), as in scikit-image's example of a trainable segmentation."""
-    return feature.multiscale_basic_features(img_as_float(image), sigma_min=0.7, sigma_max=10, channel_axis=-1)
+    return feature.multiscale_basic_features(image, sigma_min=0.7, sigma_max=6, num_workers=1, channel_axis=-1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.classical import METHODS
+from pipeline.classical._colour import lab_colours
 from pipeline.classical._method import count_votes
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 from pipeline.table import look_up
@@ -64,9 +65,7 @@ def test_kmeans_looks_colours_up_as_the_nearest_centre():
     image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     one = Sample("one", None, "one", image, PanopticMap.from_labels(np.zeros((40, 50), np.uint8), SPACE))
     method = fitted("kmeans", [one], clusters=6)
-    from pipeline.classical.kmeans import _lab
-
-    exact = ((_lab(image.reshape(-1, 3))[:, None] - method.centres) ** 2).sum(axis=2).argmin(axis=1)
+    exact = ((lab_colours(image.reshape(-1, 3))[:, None] - method.centres) ** 2).sum(axis=2).argmin(axis=1)
     agreement = (method.segments(image).ravel() == exact).mean()
     assert agreement > 0.93  # colours within half a cell of a border may fall to the other side
 

@@ -35,8 +35,8 @@ def flooded(relief: np.ndarray, markers: np.ndarray) -> np.ndarray:
     fields = np.zeros((height + 2, width + 2, 3), np.uint8)  # with a frame of 1 px, which OpenCV never floods
     for row, column in ((0, 0), (1, 1), (0, 1), (1, 0)):
         fields[1 + row : -1 : 2, 1 + column : -1 : 2, row ^ column] = relief[row::2, column::2]
-    channels = fields.reshape(-1, 3)
-    return _watershed(fields, markers, lambda _, neighbour: channels[neighbour, 0] | channels[neighbour, 1])
+    heights = np.pad(relief, 1).ravel()
+    return _watershed(fields, markers, lambda _, neighbour: heights[neighbour])
 
 
 def grown(image: np.ndarray, markers: np.ndarray) -> np.ndarray:
@@ -62,11 +62,9 @@ def _watershed(padded: np.ndarray, markers: np.ndarray, cost: Callable[[np.ndarr
     """OpenCV's watershed of a picture with a frame of 1 px, then its lines given to the neighbour of least cost."""
     labels = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.watershed(padded, labels)
+    np.putmask(labels, labels == DAM, 0)
     is_open = labels <= 0
-    if (is_dry := markers == DAM).any():
-        is_open |= labels == DAM
-        is_open[1:-1, 1:-1] &= ~is_dry
-        np.putmask(labels, labels == DAM, 0)
+    is_open[1:-1, 1:-1] &= markers != DAM
     is_open[[0, -1]] = is_open[:, [0, -1]] = False
     flat, width = labels.ravel(), labels.shape[1]
     open_pixels = np.flatnonzero(is_open)

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 
 from pipeline.classical._colour import CELLS, SPACES, cell_colours, cells, drawn_pixels, look_up
-from pipeline.classical._colour import lab_colours as _lab  # noqa: F401  tests/test_classical.py compares with it
 from pipeline.classical._method import VotedSegments
 from pipeline.structures import LabelSpace
+
+SAMPLED = 100_000  # pixels, where their place counts
 
 
 class KMeans(VotedSegments):
@@ -20,7 +21,7 @@ class KMeans(VotedSegments):
     clusters : number of clusters, 2..256
     restarts : runs from different k-means++ starts, of which the tightest is kept
     sample_pixels : training pixels that the centres are found on, drawn evenly from all images; None takes every pixel, counted
-        in 2^15 cells of colour, which costs less than 100,000 drawn ones and needs `place` 0
+        in 2^15 cells of colour, which costs less than drawn ones; with a `place`, which cells know nothing of, 100,000 drawn
     space : "lab", "rgb", or "hsv" with hue and saturation as a point on the colour circle; each spans about 100
     place : weight of a pixel's place beside its colour; at 1 the width or height of the image is as far as black from white.
         0 looks at colour alone and is fifty times as fast or more
@@ -38,7 +39,7 @@ class KMeans(VotedSegments):
         *,
         clusters: int = 8,
         restarts: int = 3,
-        sample_pixels: int | None = 100_000,
+        sample_pixels: int | None = None,
         space: str = "lab",
         place: float = 0.0,
     ):
@@ -52,7 +53,7 @@ class KMeans(VotedSegments):
         if not 0 <= place < np.inf:
             raise ValueError(f"kmeans: place is {place}; give a weight of 0 or more")
         if place and sample_pixels is None:
-            raise ValueError(f"kmeans: place is {place} and sample_pixels None, which knows no place; give a number of pixels")
+            sample_pixels = SAMPLED
         self.num_segments, self.restarts, self.sample_pixels = clusters, restarts, sample_pixels
         self.space, self.place_scale = space, 100 * place
         self.centres = np.zeros((clusters, 5 if place else 3), np.float32)  # colour, then x and y times `place_scale`

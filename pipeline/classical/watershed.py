@@ -78,7 +78,7 @@ class Watershed(VotedRegions):
         is_lost = (regions == 0) & is_thing  # a small thing without a peak, in the shade of a large one: a region as a whole
         if is_lost.any():
             _, lost = cv2.connectedComponents(is_lost.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-            regions[is_lost] = lost[is_lost] + count
+            cv2.add(lost, count, dst=regions, mask=is_lost.view(np.uint8))
         return regions
 
     def _window(self) -> np.ndarray:
