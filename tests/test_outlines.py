@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import _outlines, coco_json, folder, labelme
+from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, doubtful_pixels, find_crossing
 from pipeline.datasets._polygons import OutlineError
 from pipeline.gate import GateError, inspect
@@ -249,3 +250,34 @@ def test_two_annotations_for_one_image(tmp_path):
     (root / "annotations/a.JSON").write_text((root / "annotations/a.json").read_text())
     (fault,) = labelme.read(root).faults
     assert (fault.rule, fault.file, fault.value) == ("two_masks", "annotations/a.JSON", "a.JSON and a.json")
+
+
+def test_boxes_are_taken_whole_and_told(tmp_path):
+    outlines = Outlines("a.txt", 24, 32)
+    with outlines.part("line 3", 3):
+        assert np.array_equal(outlines.box(2, 3, 8, 7), test_labelme.box_mask(2, 3, 8, 7))
+        assert np.array_equal(outlines.box(2, 3, 8, 7, 180), test_labelme.box_mask(2, 3, 8, 7))
+        assert np.array_equal(outlines.box(4, 2, 8, 10, 90), test_labelme.box_mask(2, 4, 10, 8))
+        falling = outlines.box(8, 11, 20, 13, 45)  # clockwise: from the upper left to the lower right
+        assert falling[9, 11] and falling[14, 16] and not falling[14, 11]
+    assert [(one.rule, one.file, one.value) for one in outlines.remarks] == [("box_outline", "a.txt", "3")] * 4
+    assert "line 3: is a box; draw its outline" in str(outlines.remarks[0])
+    shapes = [test_labelme.shape("x", [[8, 7], [2, 3]], "rectangle")]
+    (remark,) = labelme.read(test_labelme.write(tmp_path, {"a": shapes})).records[0].decode().remarks
+    assert (remark.rule, remark.value) == ("box_outline", "0")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ("train val test", {"train": "train", "val": "val", "test": "test"}),
+        ("test train val", {"train": "train", "val": "val", "test": "test"}),
+        ("train val", {"train": "trainval", "val": "test"}),
+        ("train test", {"train": "trainval", "test": "test"}),
+        ("val test", {"val": "val", "test": "test"}),
+        ("train", {"train": None}),
+        ("", {}),
+    ],
+)
+def test_official_splits(found, wanted):
+    assert own.official_splits(found.split()) == wanted

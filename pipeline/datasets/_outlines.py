@@ -58,6 +58,20 @@ class Outlines:
             self.remarks.append(self._fault("crossing_outline", message, pixel))
         return mask
 
+    def box(self, x0: float, y0: float, x1: float, y1: float, turn_degrees: float = 0.0) -> np.ndarray:
+        """(H, W) bool: a box from its upper left to its lower right corner, with a remark that it is no outline.
+
+        Parameters
+        ----------
+        turn_degrees : around its centre, clockwise as the picture is seen
+        """
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)
+        centre, turn = corners.mean(axis=0), np.deg2rad(turn_degrees)
+        turned = (corners - centre) @ [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]] + centre
+        mask = self.polygon(turned if turn_degrees else corners)
+        self.remark("box_outline", "is a box; draw its outline, or `python -m pipeline.annotate` makes one from it")
+        return mask
+
     def ellipse(self, centre: Sequence[float], radii: Sequence[float], turn_degrees: float = 0.0) -> np.ndarray:
         """(H, W) bool: the pixels whose centre lies in an ellipse or on its rim, with a remark where it leaves the image.
 
@@ -91,7 +105,7 @@ class Outlines:
         if beyond.any():
             x, y = points[beyond][0]
             message = f"the point ({x:g}, {y:g}) lies outside the image, {self.width}x{self.height} (width x height)"
-            self.remarks.append(self._fault("outline_outside", f"{message}; what is outside is cut off"))
+            self.remark("outline_outside", f"{message}; what is outside is cut off")
 
     def truth(
         self, pieces: Sequence[Piece], label_space: LabelSpace, *, ground: str | None
@@ -110,6 +124,10 @@ class Outlines:
             raise FaultError([*self.faults, *self.remarks])
         below = None if ground is None else label_space.names.index(ground)
         return *truth_of(pieces, label_space, (self.height, self.width), ground=below), tuple(self.remarks)
+
+    def remark(self, rule: str, message: str) -> None:
+        """Remark on the outline of the current `part`."""
+        self.remarks.append(self._fault(rule, message))
 
     def _fault(self, rule: str, message: str, pixel: tuple[int, int] | None = None) -> Fault:
         where, value = self._place

@@ -5,10 +5,12 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources import folded
+from pipeline.sources import Fault, Record, folded
+from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace
 
 SPLITS = ("train", "val", "test")
@@ -130,6 +132,45 @@ def hint(key: str, others: Mapping[str, str]) -> str:
 def has_splits(keys: Iterable[str]) -> bool:
     """Whether files lie in folders train, val and test, which are then the official splits."""
     return any(key.split("/")[0] in SPLITS for key in keys if "/" in key)
+
+
+def official_splits(found: Iterable[str]) -> dict[str, str | None]:
+    """Names of splits that a source uses -> the splits they stand for here.
+
+    Where there is no test, val is the split test; where val is then missing, train is divided into train and val from the
+    seed: nothing is chosen on what is reported. A single split is none.
+
+    Examples
+    --------
+    >>> official_splits(["train", "val"])
+    {'train': 'trainval', 'val': 'test'}
+    """
+    found = [split for split in SPLITS if split in set(found)]
+    if len(found) == 1:
+        return {found[0]: None}
+    names: dict[str, str | None] = {split: split for split in found}
+    if found == ["train", "val"]:
+        return {"train": TRAINVAL, "val": "test"}
+    return names | ({"train": TRAINVAL} if found == ["train", "test"] else {})
+
+
+def stray(file: str) -> Fault:
+    """An image beside the folders of the splits."""
+    return Fault("outside_splits", file, f"lies beside the folders {', '.join(SPLITS)}; move it into one of them")
+
+
+def record(key: str, split: str | None, image: Path, decode: partial, pattern: re.Pattern | None, *truth: Path) -> Record:
+    """The record of an image; its id is the key with __ for /.
+
+    Parameters
+    ----------
+    decode : takes id, split, group and image besides what it has
+    pattern : that finds the group in the id
+    truth : the files of its annotation
+    """
+    id = key.replace("/", "__")
+    group = group_of(id, pattern)
+    return Record(id, split, group, partial(decode, id=id, split=split, group=group, image=image), image, truth)
 
 
 def compiled(pattern: str | None) -> re.Pattern | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import class_labels, images_below, name_of, read_image, read_index_mask, same_size
-from pipeline.sources import Fault, Record, Source
+from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 
 
@@ -61,17 +60,10 @@ def read(
         if fault:
             faults.append(fault)
         else:
-            decode = partial(_decode, mask=found_masks[key][0], root=source, label_space=label_space, void=void)
-            records += [_record(key, file, decode, pattern, is_split=is_split) for file in files]
+            mask, split = found_masks[key][0], key.split("/")[0] if is_split else None
+            decode = partial(_decode, mask=mask, root=source, label_space=label_space, void=void)
+            records += [own.record(key, split, file, decode, pattern, mask) for file in files]
     return Source(name, label_space, tuple(records), tuple(faults))
-
-
-def _record(key: str, image: Path, decode: partial, pattern: re.Pattern | None, *, is_split: bool) -> Record:
-    id, split = key.replace("/", "__"), key.split("/")[0] if is_split else None
-    group = own.group_of(id, pattern)
-    return Record(
-        id, split, group, partial(decode, id=id, split=split, group=group, image=image), image, (decode.keywords["mask"],)
-    )
 
 
 def _decode(*, id, split, group, image: Path, mask: Path, root: Path, label_space: LabelSpace, void: int | None) -> Sample:
@@ -91,5 +83,5 @@ def _key_fault(key: str, images: list[Path], masks: list[Path], root: Path, *, w
         names = " and ".join(path.name for path in masks)
         return Fault("two_masks", file, f"has the masks {names}; keep one", value=names)
     if is_split and key.split("/")[0] not in own.SPLITS:
-        return Fault("outside_splits", file, f"lies beside the folders {', '.join(own.SPLITS)}; move it into one of them")
+        return own.stray(file)
     return None

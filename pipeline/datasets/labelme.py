@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
 from pipeline.datasets._outlines import Outlines
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
-from pipeline.sources import Fault, FaultError, Record, Source
+from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
 
 BACKGROUND = own.BACKGROUND
@@ -82,18 +81,11 @@ def read(
             message = f"there is no {annotations}/{key}.json; annotate the image (labelme saves one without any shape too)"
             faults.append(Fault("image_without_mask", file, message + own.hint(key, alike)))
         elif is_split and key.split("/")[0] not in own.SPLITS:
-            message = f"lies beside the folders {', '.join(own.SPLITS)}; move it into one of them"
-            faults.append(Fault("outside_splits", file, message))
+            faults.append(own.stray(file))
         else:
-            split = key.split("/")[0] if is_split else None
-            records += [_record(key, split, image, files[key], decode, pattern) for image in paths]
+            split, opened = key.split("/")[0] if is_split else None, partial(decode, file=files[key])
+            records += [own.record(key, split, image, opened, pattern, files[key]) for image in paths]
     return Source(name, label_space, tuple(records), tuple(faults))
-
-
-def _record(key: str, split: str | None, image: Path, file: Path, decode: partial, pattern: re.Pattern | None) -> Record:
-    id = key.replace("/", "__")
-    group = own.group_of(id, pattern)
-    return Record(id, split, group, partial(decode, id=id, split=split, group=group, image=image, file=file), image, (file,))
 
 
 def _faults_of_files(files: dict[str, list[Path]], found: dict[str, list[Path]], root: Path, images: str) -> Iterator[Fault]:
@@ -204,8 +196,7 @@ def _pair(points: object, kind: str, outlines: Outlines) -> np.ndarray:
 
 
 def _rectangle(pair: np.ndarray, outlines: Outlines) -> np.ndarray:
-    (x0, y0), (x1, y1) = pair
-    return outlines.polygon([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    return outlines.box(*pair.min(axis=0), *pair.max(axis=0))
 
 
 def _circle(pair: np.ndarray, outlines: Outlines) -> np.ndarray:
