@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.sources import Fault, folded
-from pipeline.splits import SPLITS
+from pipeline.splits import SPLITS, TRAINVAL
 
 FLAT = 8  # grey levels; a thumbnail of less contrast says nothing about its picture
 ALIKE_BITS = 2  # of 64
@@ -97,10 +97,10 @@ def _repeated(images: Sequence[Seen]) -> list[Fault]:
 
 
 def _alike(images: Sequence[Seen]) -> list[Fault]:
-    """Compare each split with those before it in train, val, test."""
+    """Compare each split with those before it in train, val, test; a "trainval" that is not divided yet stands for two."""
     faults = []
     earlier: list[Seen] = []
-    for split in SPLITS:
+    for split in (TRAINVAL, *SPLITS):
         here = [image for image in images if image.split == split and image.fingerprint.difference_hash is not None]
         faults += _nearest(here, earlier)
         earlier += here

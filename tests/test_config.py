@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from pipeline import check, config
+from pipeline.datasets import READERS
 
 ROOT = Path(__file__).parent.parent
 CONTENT = yaml.safe_load((ROOT / "presets/shapes.yaml").read_text())
@@ -55,7 +56,7 @@ def test_sections_are_frozen():
         (lambda c: c["dataset"]["splits"].update(train=0.9), "dataset.splits: 0.9 + 0.15 + 0.15 is not 1"),
         (
             lambda c: c["dataset"].update(reader="shape"),
-            "unknown reader 'shape'; choose one of: camvid, coco_json, folder, labelme, shapes. Did you mean",
+            f"unknown reader 'shape'; choose one of: {', '.join(READERS)}. Did you mean",
         ),
         (lambda c: c["dataset"].update(source="https://host/x.zip"), "is an address. Write it with its SHA-256"),
         (

@@ -28,6 +28,7 @@ def test_pictures_that_look_alike():
     ]
     assert seen(("a", "train", one), ("b", "train", near)) == []
     assert seen(("a", None, one), ("b", None, near)) == []
+    assert seen(("a", "test", one), ("b", "trainval", near)) == [("near_duplicate", "a", "b")]  # as the gate alone sees them
 
 
 def test_flat_pictures_are_not_told_apart():

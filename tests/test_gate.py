@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pipeline import gate
+from pipeline.datasets import READERS
 from pipeline.datasets import folder as folder_reader
 from pipeline.gate import GateError, inspect
 from pipeline.provenance import ROOT
@@ -256,7 +257,7 @@ def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere", "--reader", "folder"], "nowhere: no such folder or archive"),
-        ([".", "--reader", "foldr"], "unknown reader 'foldr'; choose one of: camvid, coco_json, folder"),
+        ([".", "--reader", "foldr"], f"unknown reader 'foldr'; choose one of: {', '.join(READERS)}. Did you mean"),
         ([".", "--reader", "folder"], "missing a required argument: 'classes'"),
         ([".", "--reader", "camvid", "--set", "classes=[a]"], "got an unexpected keyword argument 'classes'"),
         ([".", "--reader", "camvid", "--set", "classes"], "'classes': wanted KEY=VALUE"),

@@ -13,6 +13,7 @@ BASE = (
     "label_space",
     "resizing",
     "sources",
+    "splits",
     "spread",
     "config",
     "table",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,27 @@ def images_below(folder: Path) -> list[Path]:
     """Every image file in `folder` and below, sorted; hidden files and folders are passed over."""
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def home_of(source: Path, *names: str, advice: str) -> Path:
+    """The folder with all of `names` in it: the source, or the only folder in it, as an archive often wraps everything.
+
+    Parameters
+    ----------
+    names : of folders and files that a published layout has
+    advice : what to do where they are not there
+
+    Raises
+    ------
+    ValueError : neither folder has them all.
+    """
+    inner = [path for path in sorted(source.iterdir()) if not path.name.startswith(".")] if source.is_dir() else []
+    folders = [path for path in inner if path.is_dir()]
+    for home in [source, *(folders if len(folders) == 1 else [])]:
+        if all((home / name).exists() for name in names):
+            return home
+    there = ", ".join(path.name for path in inner[:5]) + (" ..." if len(inner) > 5 else "")
+    raise ValueError(f"{source}: wanted {', '.join(names)}, found {there or 'nothing'}; {advice}")
 
 
 def read_image(path: Path, *, root: Path) -> np.ndarray:
@@ -120,6 +142,27 @@ def class_labels(mask: np.ndarray, label_space: LabelSpace, *, void: int | None,
     labels = mask.astype(label_space.dtype)
     labels[is_void] = label_space.void
     return labels
+
+
+def mapped_labels(mask: np.ndarray, table: Mapping[int, int], label_space: LabelSpace, *, file: str) -> np.ndarray:
+    """Index mask -> labels of `label_space`, where the values in the file are no class indices.
+
+    Parameters
+    ----------
+    mask : (H, W) uint8 or uint16
+    table : value in the file -> class index or `label_space.void`
+
+    Raises
+    ------
+    FaultError : a value is not in the table; one fault for each such value, with its first pixel.
+    """
+    counts = np.bincount(mask.ravel(), minlength=max(table) + 1)
+    strange = [value for value in np.flatnonzero(counts).tolist() if value not in table]
+    if strange:
+        raise FaultError([_unknown(mask, value, table, file) for value in strange])
+    labels = np.zeros(len(counts), label_space.dtype)
+    labels[list(table)] = list(table.values())
+    return labels[mask]
 
 
 def same_size(image: np.ndarray, mask: np.ndarray, *, file: str) -> None:
@@ -219,4 +262,14 @@ def _outside(mask: np.ndarray, value: int, label_space: LabelSpace, void: int | 
         f"label {value} ({np.count_nonzero(where)} pixels) is outside 0..{label_space.num_classes - 1} and {ignored}; "
         "fix the mask, add the class, or set void"
     )
+    return Fault("label_outside", file, message, (x, y), str(value))
+
+
+def _unknown(mask: np.ndarray, value: int, table: Mapping[int, int], file: str) -> Fault:
+    where = mask == value
+    y, x = divmod(int(where.argmax()), mask.shape[1])
+    known = sorted(table)
+    whole = len(known) > 2 and known == list(range(known[0], known[-1] + 1))
+    wanted = f"{known[0]}..{known[-1]}" if whole else ", ".join(map(str, known))
+    message = f"value {value} ({np.count_nonzero(where)} pixels) is none of {wanted}; fetch or export the mask again"
     return Fault("label_outside", file, message, (x, y), str(value))
