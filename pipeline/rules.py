@@ -39,7 +39,6 @@ RULES: dict[str, tuple[str, str]] = {
     "category_ids": ("warning", "the ids of the categories do not count from 0 or 1"),
     "unicode_name": ("warning", "a name is in decomposed Unicode: it looks like its usual form and is another name"),
     "unlisted_image": ("warning", "an image stands in no list of its data set, and is left out"),
-    "unlisted_image": ("warning", "an image stands in no list of its data set, and is left out"),
     "constant_mask": ("warning", "a mask is one class from edge to edge"),
     "unused_class": ("warning", "no mask holds the class"),
     "duplicate_image": ("warning", "two images of a split have the same pixels"),
