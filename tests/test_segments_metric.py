@@ -7,6 +7,7 @@ import pytest
 from skimage.metrics import adapted_rand_error, variation_of_information
 
 from pipeline.metrics.segments import Segments, connected
+from pipeline.report.tables import SCORES
 from pipeline.structures import LabelSpace, PanopticMap, Sample, Segment, SemanticMap
 
 STUFF = LabelSpace(("one", "two"), ((0, 0, 0), (255, 255, 255)), (False, False))
@@ -38,6 +39,15 @@ def test_the_oracle_names_each_segment_by_its_majority_in_each_image():
     assert found == {"oracle_miou": pytest.approx((2 / 3 + 3 / 4) / 2)}
 
 
+def test_the_oracle_takes_the_majority_even_where_another_name_would_have_a_higher_miou():
+    one = sample([[1] * 8 + [1, 1, 1, 2, 2]], [0, 1], STUFF)
+    regions = [[0] * 8 + [1] * 5]
+    # class 0: 11 of 13, class 1: 0; were segment 1 of class 1, it would be (8 / 11 + 2 / 5) / 2
+    assert scores(STUFF, (one, regions)) == {"oracle_miou": pytest.approx((11 / 13 + 0) / 2)}
+    assert (11 / 13 + 0) / 2 < (8 / 11 + 2 / 5) / 2
+    assert "most frequent true class" in next(one.meaning for one in SCORES if one.key == "oracle_miou")
+
+
 def test_equal_partitions_are_perfect_whatever_their_numbers():
     one = sample([[1, 1, 2, 2], [1, 1, 3, 3]], [0, 1, 1])
     found = scores(THINGS, (one, [[7, 7, 0, 0], [7, 7, 4, 4]]))
@@ -64,6 +74,23 @@ def test_a_border_counts_as_found_within_two_pixels():
     for shift, expected in ((2, 1.0), (-2, 1.0), (3, 0.0)):
         regions = np.repeat([[0] * (8 + shift) + [1] * (8 - shift)], 4, axis=0)
         assert scores(THINGS, (sample(truth, [0, 1]), regions))["boundary_recall"] == expected
+
+
+def test_there_is_no_border_to_void():
+    truth = np.repeat([[0] * 6 + [1] * 12 + [2] * 6], 4, axis=0)
+    found = np.repeat([[0] * 18 + [1] * 6], 4, axis=0)  # the border of 1 and 2 alone
+    assert scores(THINGS, (sample(truth, [0, 1]), found))["boundary_recall"] == 1
+    # a border inside of void, or between it and another, finds none: here 2 px from the true one
+    truth = np.repeat([[1] * 9 + [2] * 2 + [0] * 9], 4, axis=0)
+    in_void = np.repeat([[0] * 11 + [1] * 9], 4, axis=0)
+    assert scores(THINGS, (sample(truth, [0, 1]), in_void))["boundary_recall"] == 0
+
+
+def test_an_image_without_a_true_border_has_no_boundary_recall():
+    apart = sample(np.repeat([[1] * 6 + [0] * 2 + [2] * 6], 4, axis=0), [0, 1])  # void between them
+    assert "boundary_recall" not in scores(THINGS, (apart, np.zeros((4, 14))))
+    missed = sample(np.repeat([[1] * 7 + [2] * 7], 4, axis=0), [0, 1])
+    assert scores(THINGS, (apart, np.zeros((4, 14))), (missed, np.zeros((4, 14))))["boundary_recall"] == 0
 
 
 def test_two_things_of_one_kind_are_two_segments():

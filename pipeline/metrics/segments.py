@@ -12,14 +12,16 @@ TOLERANCE_PX = 2  # within which a true border counts as found
 class Segments:
     """What the segments of an unsupervised method are worth before they get classes; absent for a method without segments.
 
-    `oracle_miou`: mIoU if in each test image every segment had the class that most of its labelled pixels truly have. It looks
-    at the truth of the test split: a ceiling for any way to name these segments, and no score that the method reached.
+    `oracle_miou`: mIoU of the majority oracle, by which each segment of each test image has its most frequent true class. It
+    looks at the truth of the test split, so that it is no score that the method reached. No way to name these segments has a
+    higher pixel accuracy. Some may have a higher mIoU, where a rare class gains more than a frequent one loses.
 
     Where the data has things, also, for connected segments and averaged over the images that have a labelled pixel:
     `variation_of_information`, bits, H(segment | truth) + H(truth | segment), 0 for equal partitions;
     `adapted_rand_error`, 1 - F of precision and recall of pairs of pixels in one segment, 0 for equal partitions;
-    `boundary_recall`, the share of the pixels along true borders that have a border of a segment within 2 px (in x and in y).
-    Pixels that belong to no segment of the truth count nowhere.
+    `boundary_recall`, the share of the pixels along true borders that have a border of a segment within 2 px (in x and in y),
+    averaged over the images that have a true border.
+    Pixels that belong to no segment of the truth count nowhere; no border lies between them and others.
 
     References
     ----------
@@ -56,7 +58,9 @@ class Segments:
         scores = {"oracle_miou": float(iou[~np.isnan(iou)].mean())}
         if self.rows:
             names = ("variation_of_information", "adapted_rand_error", "boundary_recall")
-            scores |= dict(zip(names, np.mean(self.rows, axis=0).tolist(), strict=True))
+            for name, values in zip(names, np.transpose(self.rows), strict=True):
+                if (known := values[~np.isnan(values)]).size:
+                    scores[name] = float(known.mean())
         return scores
 
     def tables(self) -> dict[str, list[dict]]:
@@ -86,16 +90,17 @@ def _partition_errors(truth: np.ndarray, regions: np.ndarray) -> tuple[float, fl
 
 
 def _boundary_recall(truth: np.ndarray, regions: np.ndarray) -> float:
-    """1 where the truth has no border."""
-    true = _borders(truth)
+    """NaN where the truth has no border."""
+    is_known = truth != 0
+    true = _borders(truth, is_known)
     side = 2 * TOLERANCE_PX + 1
-    near = cv2.dilate(_borders(regions).astype(np.uint8), np.ones((side, side), np.uint8))
-    return float(near[true].mean()) if true.any() else 1.0
+    near = cv2.dilate(_borders(regions, is_known).astype(np.uint8), np.ones((side, side), np.uint8))
+    return float(near[true].mean()) if true.any() else np.nan
 
 
-def _borders(segments: np.ndarray) -> np.ndarray:
-    """(H, W) bool: the pixels whose right or lower neighbour is of another segment."""
+def _borders(segments: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the pixels whose right or lower neighbour is of another segment, where both are known."""
     border = np.zeros(segments.shape, bool)
-    border[:, :-1] |= segments[:, :-1] != segments[:, 1:]
-    border[:-1] |= segments[:-1] != segments[1:]
+    border[:, :-1] |= (segments[:, :-1] != segments[:, 1:]) & is_known[:, :-1] & is_known[:, 1:]
+    border[:-1] |= (segments[:-1] != segments[1:]) & is_known[:-1] & is_known[1:]
     return border

@@ -63,7 +63,11 @@ SCORES = (
     Column("boundary_iou", "Boundary IoU", "IoU of the bands along the outlines, 2 % of the diagonal wide"),
     Column("boundary_f1", "Boundary F1", "share of the outlines that meet the true ones, at 0.75 % of the diagonal"),
     Column("ece", "ECE", "expected calibration error: how far confidence is from the share of right answers", LOWER),
-    Column("oracle_miou", "Oracle mIoU", "no score of the method: mIoU if the truth had named each of its segments"),
+    Column(
+        "oracle_miou",
+        "Majority oracle mIoU",
+        "no score of the method: mIoU if each of its segments had its most frequent true class, image by image",
+    ),
     Column(
         "variation_of_information",
         "VoI",
