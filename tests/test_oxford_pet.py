@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,8 @@ from PIL import Image
 
 from pipeline.dataset_writer import write
 from pipeline.datasets.oxford_pet import read
-from pipeline.download import _entries
-from pipeline.provenance import ROOT
+from pipeline.download import _entries, obtain
+from pipeline.provenance import ROOT, file_hash
 from pipeline.sources import FaultError
 from tests import fakes
 from tests.fakes_published import PETS, save_as, trimap, write_oxford_pet
@@ -205,6 +206,23 @@ def test_to_the_canonical_form_and_back(tmp_path):
             with Image.open(tmp_path / f"out/images/{split}/{image['file_name']}") as stored:
                 shown = np.asarray(stored.convert("RGB"))
             assert np.array_equal(shown, sample(source, name).image)
+
+
+def test_from_a_list_of_downloads(tmp_path):
+    """The two archives, plain tars that are named .tar.gz as the official ones, unpack side by side without hidden files."""
+    write_oxford_pet(tmp_path / "official")
+    entries = []
+    for name in ("images", "annotations"):
+        archive = tmp_path / f"{name}.tar.gz"
+        with tarfile.open(archive, "w") as opened:
+            opened.add(tmp_path / "official" / name, name)
+        entries.append({"url": archive.as_uri(), "sha256": file_hash(archive)})
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(entries))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert not list((tmp_path / "raw").rglob("._*"))
+    source = read(tmp_path / "raw")
+    assert [record.id for record in source] == list(PETS)
+    assert sample(source, "Sphynx_7").shape == (24, 32)
 
 
 def test_a_trimap_of_background_alone_is_a_remark(tmp_path):
