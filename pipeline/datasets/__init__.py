@@ -2,6 +2,7 @@
 
 READERS = {
     "camvid": "pipeline.datasets.camvid:read",
+    "coco": "pipeline.datasets.coco:read",
     "coco_json": "pipeline.datasets.coco_json:read",
     "folder": "pipeline.datasets.folder:read",
     "labelme": "pipeline.datasets.labelme:read",

@@ -5,41 +5,30 @@ Lin et al. 2014, Microsoft COCO: Common Objects in Context, ECCV; the format: ht
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import images_below, name_of, read_image
-from pipeline.datasets._outlines import Outlines
-from pipeline.datasets._polygons import OutlineError, Piece, run_length_mask
-from pipeline.sources import Fault, FaultError, Record, Source
-from pipeline.structures import LabelSpace, Sample
-
-BACKGROUND = "background"
-NEEDED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
+from pipeline.datasets._coco_index import Index, find_strays, read_index
+from pipeline.datasets._coco_objects import decode_objects
+from pipeline.datasets._files import images_below, name_of
+from pipeline.sources import Fault, Record, Source
 
 
 @dataclass(frozen=True)
 class _File:
-    """A JSON file, in order of its images."""
+    """A JSON file, and the split that it is of."""
 
-    path: Path
+    index: Index
     split: str | None
-    images: list[dict]
-    categories: dict[Any, dict]  # by id
-    annotations: dict[Any, list[tuple[int, dict]]]  # by image id: place in the file, annotation
 
     @cached_property
     def names(self) -> dict[Any, str]:
-        return {id: category["name"] for id, category in self.categories.items()}
+        return {category["id"]: category["name"] for category in self.index.categories}
 
 
 def read(
@@ -79,16 +68,17 @@ def read(
     home = own.find_home(source, {"images": images})
     files = [_read_file(home / file, split) for split, file in _by_split(annotations)]
     classes = _categories(files) if classes is None else classes
-    label_space = own.label_space(own.with_background(classes, BACKGROUND) if background else classes, things=True)
-    is_split = own.has_splits(image["file_name"] for file in files for image in file.images)
-    decode = partial(_decode, root=source, label_space=label_space, background=background)
+    label_space = own.label_space(own.with_background(classes, own.BACKGROUND) if background else classes, things=True)
+    is_split = own.has_splits(image["file_name"] for file in files for image in file.index.images)
+    ground = own.BACKGROUND if background else None
+    decode = partial(decode_objects, root=source, label_space=label_space, ground=ground)
     records: list[Record] = []
     faults = [fault for file in files for fault in _faults_of(file, source)]
     for file in files:
-        for image in file.images:
+        for image in file.index.images:
             found = _record(file, image, home / images, decode, pattern, is_split=is_split)
             (records if isinstance(found, Record) else faults).append(found)
-    listed = {_image_path(image["file_name"], home / images, file.split) for file in files for image in file.images}
+    listed = {_image_path(image["file_name"], home / images, file.split) for file in files for image in file.index.images}
     for path in images_below(home / images):
         if path not in listed:
             message = f"no entry of {_names(files, source)} lists it; add it, or remove the image"
@@ -105,69 +95,35 @@ def _by_split(annotations: str | dict[str, str]) -> list[tuple[str | None, str]]
 
 
 def _names(files: list[_File], root: Path) -> str:
-    return ", ".join(name_of(file.path, root) for file in files)
+    return ", ".join(name_of(file.index.path, root) for file in files)
 
 
 def _read_file(path: Path, split: str | None) -> _File:
     """Every entry without which no image can be told from another is an error here; the rest are faults of single images."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; set the option annotations to the instances JSON")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: is no JSON, or damaged: {error}") from None
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in NEEDED):
-        raise ValueError(f"{path}: wanted COCO's instances JSON: {{images: [...], annotations: [...], categories: [...]}}")
-    wrong = [
-        f"{path}: {part}, entry {index}: wanted {{{', '.join(keys)}, ...}}, got {str(entry)[:80]}"
-        for part, keys in NEEDED.items()
-        for index, entry in enumerate(content[part])
-        if not _has(entry, keys)
-    ]
-    if wrong:
-        raise ValueError("\n".join(wrong))
-    for part in ("images", "categories"):
-        twice = [id for id, count in Counter(entry["id"] for entry in content[part]).items() if count > 1]
-        if twice:
-            raise ValueError(f"{path}: {part}: the ids {', '.join(map(str, twice[:9]))} stand there twice; ids must differ")
-    of_image: dict[Any, list[tuple[int, dict]]] = {}
-    for index, annotation in enumerate(content["annotations"]):
-        of_image.setdefault(annotation["image_id"], []).append((index, annotation))
-    return _File(path, split, content["images"], {one["id"]: one for one in content["categories"]}, of_image)
-
-
-def _has(entry: object, keys: tuple[str, ...]) -> bool:
-    """Whether an entry has these keys: names with text in them, ids that can be compared."""
-    if not isinstance(entry, dict):
-        return False
-    kinds = {key: str if key.endswith("name") else (int, str) for key in keys}
-    return all(isinstance(entry.get(key), kind) and entry[key] != "" for key, kind in kinds.items())
+    return _File(read_index(path), split)
 
 
 def _categories(files: list[_File]) -> list[dict[str, Any]]:
     """The option `classes` that the categories stand for: one of each name, in order of the ids."""
-    given = [one for file in files for one in file.categories.values()]
+    given = [one for file in files for one in file.index.categories]
     given.sort(key=lambda one: (isinstance(one["id"], str), one["id"]))
     found: dict[str, dict[str, Any]] = {}
     for one in given:
-        entry = {"name": one["name"], "isthing": bool(one.get("isthing", one["name"] != BACKGROUND))}
+        entry = {"name": one["name"], "isthing": bool(one.get("isthing", one["name"] != own.BACKGROUND))}
         found.setdefault(one["name"], entry | ({"colour": one["color"]} if one.get("color") else {}))
     return list(found.values())
 
 
 def _faults_of(file: _File, root: Path) -> Iterator[Fault]:
     """Ids of categories that count from neither 0 nor 1, and annotations of images that the file does not list."""
-    where, ids = name_of(file.path, root), list(file.categories)
-    known = {image["id"] for image in file.images}
+    where, ids = name_of(file.index.path, root), list(file.names)
     if ids and not {0, 1} & set(ids):
         least = min(ids, key=lambda id: (isinstance(id, str), id))
         message = f"the ids of the categories start at {least!r}: here their order counts, elsewhere an id may be the label"
         yield Fault("category_ids", where, f"{message}; count from 0 or 1", value=str(least))
-    for id, strays in file.annotations.items():
-        if id not in known:
-            for index, _ in strays:
-                message = f"annotation {index}: image_id {id!r} is none of its images; correct it, or remove the annotation"
-                yield Fault("mask_without_image", where, message, value=str(id))
+    yield from find_strays(file.index, root)
 
 
 def _image_path(file_name: str, images: Path, split: str | None) -> Path:
@@ -180,7 +136,7 @@ def _record(
     file: _File, image: dict, images: Path, decode: partial, pattern: re.Pattern | None, *, is_split: bool
 ) -> Record | Fault:
     root, key = decode.keywords["root"], PurePosixPath(image["file_name"])
-    where, said = name_of(file.path, root), f"image {image['id']!r}: {image['file_name']}"
+    where, said = name_of(file.index.path, root), f"image {image['id']!r}: {image['file_name']}"
     if key.is_absolute() or ".." in key.parts:
         return Fault("mask_without_image", where, f"{said} lies outside the folder of the images", value=image["file_name"])
     path, split = _image_path(image["file_name"], images, file.split), file.split
@@ -194,57 +150,6 @@ def _record(
             return Fault("outside_splits", name_of(path, root), message)
     id = "__".join(path.relative_to(images).with_suffix("").parts)
     group = own.group_of(id, pattern)
-    about = {"id": id, "split": split, "group": group, "image": path, "entry": image, "where": where}
-    truth = {"annotations": file.annotations.get(image["id"], []), "names": file.names}
+    about = {"id": id, "split": split, "group": group, "image": path, "entry": image, "file": file.index.path}
+    truth = {"places": file.index.annotations.get(image["id"], ()), "names": file.names}
     return Record(id, split, group, partial(decode, **about, **truth), path)  # the gate names the image, not the file of all
-
-
-def _decode(
-    *, id, split, group, image: Path, entry: dict, where: str, annotations, names, root: Path, label_space, background: bool
-) -> Sample:
-    pixels = read_image(image, root=root)
-    height, width = pixels.shape[:2]
-    said = (entry.get("width") or width, entry.get("height") or height)
-    if said != (width, height):
-        message = f"is {width}x{height}, and {where} says {said[0]}x{said[1]} (width x height); annotate it again"
-        raise FaultError([Fault("size_mismatch", name_of(image, root), message, value=f"{said[0]}x{said[1]}")])
-    pieces, outlines = [], Outlines(where, height, width)
-    for number, (index, annotation) in enumerate(annotations):
-        about = f"annotation {index} (id {annotation.get('id')!r}, {entry['file_name']})"
-        with outlines.part(about, annotation.get("id", index)):
-            category = _category(annotation["category_id"], names, label_space)
-            mask = _mask(annotation.get("segmentation"), outlines)
-            pieces.append(Piece(mask, category, number, bool(annotation.get("iscrowd", False))))
-    pieces.sort(key=lambda piece: not piece.iscrowd)
-    return Sample(id, split, group, pixels, *outlines.truth(pieces, label_space, ground=BACKGROUND if background else None))
-
-
-def _category(id: object, names: dict, label_space: LabelSpace) -> int:
-    if id not in names:
-        raise OutlineError(f"category_id {id!r} is none of {', '.join(map(str, names))}; correct it", "missing_category")
-    if names[id] not in label_space.names:
-        known = ", ".join(label_space.names)
-        raise OutlineError(f"category {names[id]!r} is none of {known}; add it to classes", "label_outside")
-    return label_space.names.index(names[id])
-
-
-def _mask(segmentation: object, outlines: Outlines) -> np.ndarray:
-    """(H, W) bool: the pixels of an object, one at least."""
-    if isinstance(segmentation, dict):
-        mask = run_length_mask(segmentation, outlines.height, outlines.width)
-    elif isinstance(segmentation, list) and segmentation:
-        mask = np.zeros((outlines.height, outlines.width), bool)
-        for numbers in segmentation:
-            mask |= outlines.polygon(_pairs(numbers))
-    else:
-        raise OutlineError("has no segmentation; `python -m pipeline.annotate` makes one from its bbox, or remove it")
-    if not mask.any():
-        raise OutlineError("its segmentation covers no pixel; draw it again, or remove it")
-    return mask
-
-
-def _pairs(numbers: object) -> list:
-    """[[x, y], ...] from [x, y, x, y, ...]."""
-    if not isinstance(numbers, list) or len(numbers) % 2:
-        raise OutlineError(f"a polygon is {str(numbers)[:60]}; wanted [x, y, x, y, ...] in pixels")
-    return [numbers[start : start + 2] for start in range(0, len(numbers), 2)]
