@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import config, table
 from pipeline.classical import METHODS
-from pipeline.datasets import READERS
+from pipeline.datasets import BY_HAND, READERS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
 from pipeline.options import NUMBER, entry_faults
@@ -159,7 +159,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     source = params.dataset.source
     if not Path(source).exists():
-        print(f"{arguments.path}: dataset.source: {source}: no such file or folder; put it there", file=sys.stderr)
+        advice = BY_HAND.get(params.dataset.reader, "put it there")
+        print(f"{arguments.path}: dataset.source: {source}: no such file or folder; {advice}", file=sys.stderr)
         return 1
     print(f"{arguments.path}: {params.dataset.reader}, {len(params.methods)} methods, no fault")
     return 0

@@ -1,7 +1,9 @@
 """One reader per source format."""
 
 READERS = {
+    "brain_mri": "pipeline.datasets.brain_mri:read",
     "camvid": "pipeline.datasets.camvid:read",
+    "cityscapes": "pipeline.datasets.cityscapes:read",
     "coco": "pipeline.datasets.coco:read",
     "coco_json": "pipeline.datasets.coco_json:read",
     "folder": "pipeline.datasets.folder:read",
@@ -9,4 +11,15 @@ READERS = {
     "oxford_pet": "pipeline.datasets.oxford_pet:read",
     "penn_fudan": "pipeline.datasets.penn_fudan:read",
     "shapes": "pipeline.datasets.shapes:read",
+    "voc2012": "pipeline.datasets.voc2012:read",
+}
+
+# reader -> how to get a data set that no program can fetch
+BY_HAND = {
+    "cityscapes": (
+        "Cityscapes is behind a login: register at https://www.cityscapes-dataset.com, fetch leftImg8bit_trainvaltest.zip "
+        "(11 GB) and gtFine_trainvaltest.zip (241 MB) from its page of downloads, unpack both into one folder, so that it "
+        "holds leftImg8bit/ and gtFine/, and give that folder as dataset.source. The option coarse wants "
+        "leftImg8bit_trainextra.zip (44 GB) and gtCoarse.zip (1.3 GB) beside them."
+    ),
 }

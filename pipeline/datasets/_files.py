@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.sources import Fault, FaultError
-from pipeline.structures import LabelSpace
+from pipeline.structures import LabelSpace, PanopticMap, Segment
 
 Image.MAX_IMAGE_PIXELS = None  # aerial and microscope pictures are larger than Pillow's guard for web servers
 
@@ -163,6 +163,41 @@ def mapped_labels(mask: np.ndarray, table: Mapping[int, int], label_space: Label
     labels = np.zeros(len(counts), label_space.dtype)
     labels[list(table)] = list(table.values())
     return labels[mask]
+
+
+def panoptic_of(labels: np.ndarray, objects: np.ndarray, label_space: LabelSpace) -> PanopticMap:
+    """The panoptic truth of a mask of classes and a mask of objects, as VOC and Cityscapes come.
+
+    The labels stay what they are. An object has the class of most of its pixels; pixels of a thing that belong to no object of
+    their class become a crowd of the class: objects that nobody told apart.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8 or uint16, class index or void
+    objects : (H, W) uint8 or uint16, the number of the object, any that is no 0; 0 where there is none
+
+    Examples
+    --------
+    >>> space = LabelSpace(("road", "car"), ((0, 0, 0), (0, 0, 9)), (False, True))
+    >>> panoptic_of(np.array([[0, 1, 1, 1, 255]], np.uint8), np.array([[0, 7, 9, 0, 9]], np.uint8), space).segments
+    array([[1, 3, 4, 2, 0]], dtype=int32)
+    """
+    is_thing = np.zeros(label_space.void + 1, bool)
+    is_thing[: label_space.num_classes] = label_space.isthing
+    inside = is_thing[labels] & (objects != 0)
+    number, own = objects[inside], labels[inside].astype(np.intp)
+    numbers = np.flatnonzero(np.bincount(number))
+    table = np.zeros(1 + max(numbers, default=0), np.intp)
+    table[numbers] = np.arange(len(numbers))
+    rank = table[number]
+    counts = np.bincount(rank * label_space.num_classes + own, minlength=len(numbers) * label_space.num_classes)
+    classes = counts.reshape(len(numbers), label_space.num_classes).argmax(axis=1)
+    segments = np.where(labels == label_space.void, 0, labels.astype(np.int32) + 1).astype(np.int32)
+    first = label_space.num_classes + 1
+    segments[inside] = np.where(classes[rank] == own, first + rank, own + 1)
+    left = np.flatnonzero(np.bincount(segments.ravel(), minlength=first)[:first]).tolist()
+    whole = [Segment(id, id - 1, iscrowd=label_space.isthing[id - 1]) for id in left if id]
+    return PanopticMap(segments, (*whole, *(Segment(first + one, int(category)) for one, category in enumerate(classes))))
 
 
 def same_size(image: np.ndarray, mask: np.ndarray, *, file: str) -> None:
