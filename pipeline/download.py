@@ -30,8 +30,8 @@ def obtain(source: str | Path, folder: str | Path, *, sha256: str | None = None,
     Parameters
     ----------
     source : a folder (copied, hidden files passed over); a zip or tar archive (unpacked); a .yaml list of downloads,
-        `- {url: ..., sha256: ..., name: ...}`, the name optional (fetched side by side, archives unpacked); or the .py file
-        of a generator (nothing to bring)
+        `- {url: ..., sha256: ..., name: ..., inner: [...]}`, the name optional (fetched side by side, archives unpacked, and
+        then the archives `inner` that were in them, each where it lies); or the .py file of a generator (nothing to bring)
     folder : emptied first; on a fault nothing is left in it
     sha256 : of the archive, in hex; None: not checked
     downloads : where fetched and half-fetched files stay, so that a killed download continues; may be deleted at any time
@@ -119,7 +119,7 @@ def _fetch_all(path: Path, folder: Path, *, downloads: Path, **_: Any) -> None:
     entries = _entries(path)
     with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
 
-        def bring(entry: dict[str, str]) -> Path:
+        def bring(entry: dict[str, Any]) -> Path:
             task = progress.add_task(entry["name"], total=None)
             # beside its SHA-256, so that a new version never meets the half file of an old one
             target = downloads / entry["sha256"][:16] / entry["name"]
@@ -134,16 +134,26 @@ def _fetch_all(path: Path, folder: Path, *, downloads: Path, **_: Any) -> None:
     faults = [str(one.exception()) for one in waiting if isinstance(one.exception(), ValueError)]
     if faults:
         raise ValueError("\n".join(faults))
-    for one in waiting:
+    for entry, one in zip(entries, waiting, strict=True):
         file = one.result()
         if is_archive(file):
             extract(file, folder)
         else:
             shutil.copyfile(file, folder / file.name)
+        for inner in entry.get("inner", ()):
+            _extract_inner(folder / inner, where=f"{path}: {inner}: not in {file.name}")
 
 
-def _entries(path: Path) -> list[dict[str, str]]:
-    """The downloads of a list, each with url, sha256 and name; every fault of the file in one error."""
+def _extract_inner(archive: Path, *, where: str) -> None:
+    """Unpack an archive that came out of another beside itself, and remove it."""
+    if not is_archive(archive):
+        raise ValueError(f"{where}, or no archive; correct inner")
+    extract(archive, archive.parent)
+    archive.unlink()
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The downloads of a list, each with url, sha256, name and perhaps inner; every fault of the file in one error."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -155,8 +165,8 @@ def _entries(path: Path) -> list[dict[str, str]]:
         entry = dict(given) if isinstance(given, dict) else {}
         entry.setdefault("name", unquote(PurePosixPath(urlsplit(str(entry.get("url", ""))).path).name))
         entries.append(entry)
-        if unknown := sorted(map(str, entry.keys() - {"url", "sha256", "name"})):
-            faults.append(f"entry {number}: unknown {', '.join(unknown)}; known: url, sha256, name")
+        if unknown := sorted(map(str, entry.keys() - {"url", "sha256", "name", "inner"})):
+            faults.append(f"entry {number}: unknown {', '.join(unknown)}; known: url, sha256, name, inner")
         if not re.match(r"[a-z][a-z0-9+.-]*://", str(entry.get("url", ""))):
             faults.append(f"entry {number}: url is {entry.get('url')!r}; wanted an address such as https://...")
         if not re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256", ""))):
@@ -165,6 +175,9 @@ def _entries(path: Path) -> list[dict[str, str]]:
             )
         if not re.fullmatch(r"[^/\\.][^/\\]*", str(entry["name"])):
             faults.append(f"entry {number}: name is {entry['name']!r}; wanted a plain file name")
+        inner = entry.get("inner", [])
+        if not isinstance(inner, list) or not all(re.fullmatch(r"([^/\\.][^/\\]*/)*[^/\\.][^/\\]*", str(one)) for one in inner):
+            faults.append(f"entry {number}: inner is {inner!r}; wanted a list of archives in it: [annotations/maps.zip]")
     names = [entry["name"] for entry in entries]
     faults += [f"name {name!r} stands there twice" for name in sorted({str(one) for one in names if names.count(one) > 1})]
     if faults:

@@ -7,14 +7,18 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import yaml
 from pycocotools.coco import COCO
 
+from pipeline import download
 from pipeline.dataset_writer import write
 from pipeline.datasets._coco_classes import MERGED_STUFF, STUFF, THINGS
 from pipeline.datasets.coco import read
 from pipeline.gate import inspect
+from pipeline.provenance import ROOT, file_hash
 from pipeline.sources import FaultError
 from tests import fakes, fakes_coco
+from tests.archives import zipped
 from tests.fakes_coco import box, thing
 
 SHARES = {"train": 0.5, "val": 0.5, "test": 0.0}
@@ -336,3 +340,35 @@ def test_the_canonical_form_holds_the_same_pixels(tmp_path, task):
             assert [one["iscrowd"] for one in found] == objects.iscrowd.astype(int).tolist()
             for one, mask in zip(found, objects.masks, strict=True):
                 assert np.array_equal(coco.annToMask(one), mask)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets/downloads").glob("coco_*.yaml")), ids=lambda path: path.name)
+def test_the_lists_of_downloads_are_valid(path):
+    entries = download._entries(path)
+    assert all(entry["url"].startswith("http://images.cocodataset.org/") for entry in entries)
+    assert any(entry["name"] == "val2017.zip" for entry in entries)
+
+
+def test_from_a_list_of_downloads(tmp_path):
+    """The archives packed as the official ones, the maps in an archive of their own, fetched and read."""
+    official = fakes_coco.write_panoptic(fakes_coco.write_images(tmp_path / "official", parts=("val2017",)))
+    inner = (official / "annotations/panoptic_val2017").iterdir()
+    maps = zipped(tmp_path / "maps.zip", {f"panoptic_val2017/{path.name}": path.read_bytes() for path in inner}).read_bytes()
+    archives = {
+        "val2017.zip": {f"val2017/{path.name}": path.read_bytes() for path in (official / "val2017").iterdir()},
+        "panoptic_annotations_trainval2017.zip": {
+            "annotations/panoptic_val2017.json": (official / "annotations/panoptic_val2017.json").read_bytes(),
+            "annotations/panoptic_val2017.zip": maps,
+        },
+    }
+    entries = yaml.safe_load((ROOT / "presets/downloads/coco_2017_panoptic.yaml").read_text())
+    for entry in entries:
+        name = entry["url"].rpartition("/")[2]
+        archive = zipped(tmp_path / name, archives[name])
+        entry |= {"url": archive.as_uri(), "sha256": file_hash(archive)}
+    (tmp_path / "list.yaml").write_text(yaml.safe_dump(entries))
+    download.obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    source = read(tmp_path / "raw", task="panoptic")
+    assert not source.faults
+    for id in fakes_coco.IDS["val2017"]:
+        assert np.array_equal(sample_of(source, id).truth.segments == 0, fakes_coco.segments(id) == 0)

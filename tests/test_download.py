@@ -80,6 +80,30 @@ def test_list_of_downloads(server, tmp_path, capsys):
     assert server.ranges == [None, "bytes=400000-"]
 
 
+def test_archives_in_archives(tmp_path):
+    """As in COCO's panoptic annotations: the inner archive is unpacked where it lies, one that is not named stays."""
+    maps = zipped(tmp_path / "maps.zip", {"panoptic/a.png": b"a", "__MACOSX/._a": b"x"}).read_bytes()
+    archive = zipped(tmp_path / "outer.zip", {"annotations/maps.zip": maps, "annotations/other.zip": maps, "b.json": b"{}"})
+    entry = {"url": archive.as_uri(), "sha256": sha256_of(archive.read_bytes()), "inner": ["annotations/maps.zip"]}
+    (tmp_path / "list.yaml").write_text(json.dumps([entry]))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert list(index(tmp_path / "raw")["files"]) == ["annotations/other.zip", "annotations/panoptic/a.png", "b.json"]
+    (tmp_path / "list.yaml").write_text(json.dumps([entry | {"inner": ["annotations/map.zip"]}]))
+    with pytest.raises(ValueError, match=r"list\.yaml: annotations/map\.zip: not in outer\.zip, or no archive; correct inner"):
+        obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_an_inner_archive_is_trusted_no_more_than_an_outer_one(tmp_path):
+    inner = zipped(tmp_path / "maps.zip", {"../../a.png": b"a"}).read_bytes()
+    archive = zipped(tmp_path / "outer.zip", {"maps.zip": inner})
+    entry = {"url": archive.as_uri(), "sha256": sha256_of(archive.read_bytes()), "inner": ["maps.zip"]}
+    (tmp_path / "list.yaml").write_text(json.dumps([entry]))
+    with pytest.raises(ValueError, match="would land outside its folder"):
+        obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert not (tmp_path / "raw").exists()
+
+
 def test_a_killed_list_continues(server, tmp_path):
     """What stands in `downloads` is used by the next call, whole files and halves."""
     (tmp_path / "list.yaml").write_text(json.dumps([{"url": server.url, "sha256": SHA256}]))
@@ -108,8 +132,12 @@ def test_faults_of_all_downloads_are_told_together(server, tmp_path):
         ("[]", "wanted a list of downloads"),
         ("- {url: http://x/a.zip}", "entry 1: sha256 is None; wanted 64 hex digits"),
         ("- {url: a.zip, sha256: 1}", r"entry 1: url is 'a.zip'; wanted an address(?s:.*)entry 1: sha256 is 1"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, md5: 1}}", "entry 1: unknown md5; known: url, sha256, name"),
+        (f"- {{url: http://x/a, sha256: {'a' * 64}, md5: 1}}", "entry 1: unknown md5; known: url, sha256, name, inner"),
         (f"- {{url: http://x/a, sha256: {'a' * 64}, name: ../b}}", "entry 1: name is '../b'; wanted a plain file name"),
+        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: a.zip}}", "entry 1: inner is 'a.zip'; wanted a list of archives"),
+        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [../a.zip]}}", r"entry 1: inner is \['../a.zip'\]; wanted"),
+        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [a/../../b.zip]}}", "entry 1: inner is .* wanted"),
+        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [/a.zip]}}", "entry 1: inner is .* wanted"),
         (f"- {{url: http://x/, sha256: {'a' * 64}}}", "entry 1: name is ''"),
         (
             f"- {{url: http://x/a, sha256: {'a' * 64}}}\n- {{url: http://y/a, sha256: {'b' * 64}}}",
