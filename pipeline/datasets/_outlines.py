@@ -134,6 +134,14 @@ class Outlines:
         return Fault(rule, self.file, f"{where}: {message}", pixel, value)
 
 
+def category_of(label: str, label_space: LabelSpace) -> int:
+    """The index of a class; OutlineError where it is none."""
+    if label not in label_space.names:
+        message = f"label {label!r} is none of {', '.join(label_space.names)}; correct it, or add it to classes"
+        raise OutlineError(message, "label_outside")
+    return label_space.names.index(label)
+
+
 def doubtful_pixels(corners: np.ndarray, height: int, width: int) -> int:
     """How many pixels a polygon goes around more than once, or the other way than the rest: 0 where it does not cross itself.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import colorsys
+import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources import Fault, Record, folded
+import numpy as np
+
+from pipeline.sources import Fault, FaultError, Record, folded
 from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace
 
@@ -102,6 +105,31 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
     """Every file with the suffix in `folder` and below, sorted; hidden files and folders are passed over."""
     found = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def read_json(path: Path, file: str) -> Any:
+    """The content of a file of annotations, which faults name `file`.
+
+    Raises
+    ------
+    FaultError : it is empty or no JSON.
+    """
+    data = path.read_bytes()
+    if not data:
+        raise FaultError([Fault("zero_byte", file, "is empty (0 bytes); annotate the image again")])
+    try:
+        return json.loads(data)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise FaultError([Fault("unreadable_annotation", file, f"is no JSON, or damaged: {error}")]) from None
+
+
+def check_size(pixels: np.ndarray, width: object, height: object, file: str) -> None:
+    """FaultError where an annotation says another size of its image than (H, W, 3) `pixels` have; None: it says none."""
+    is_tall, is_wide = pixels.shape[:2]
+    said = f"{width or is_wide}x{height or is_tall}"
+    if said != f"{is_wide}x{is_tall}":
+        message = f"is for an image of {said}, its image is {is_wide}x{is_tall} (width x height); annotate it again"
+        raise FaultError([Fault("size_mismatch", file, message, value=said)])
 
 
 def by_key(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
-from pipeline.datasets._outlines import Outlines
+from pipeline.datasets._outlines import Outlines, category_of
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
@@ -103,8 +102,8 @@ def _faults_of_files(files: dict[str, list[Path]], found: dict[str, list[Path]],
 def _is_annotation(file: Path) -> bool:
     """Whether a .json file without an image is one of labelme's: a COCO file beside them is not, a damaged one may be."""
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError:
+        content = own.read_json(file, file.name)
+    except FaultError:
         return True
     return isinstance(content, dict) and "shapes" in content
 
@@ -119,13 +118,7 @@ def _labels(file: Path) -> set[str]:
 
 
 def _content(file: Path, name: str) -> dict:
-    data = file.read_bytes()
-    if not data:
-        raise fault("zero_byte", name, "is empty (0 bytes); annotate the image again")
-    try:
-        content = json.loads(data)
-    except ValueError as error:  # UnicodeDecodeError is one too
-        raise fault("unreadable_annotation", name, f"is no JSON, or damaged: {error}") from None
+    content = own.read_json(file, name)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise fault("unreadable_annotation", name, "has no list of shapes, as labelme's files have; annotate the image again")
     return content
@@ -135,16 +128,13 @@ def _decode(
     *, id, split, group, image: Path, file: Path, root: Path, label_space: LabelSpace, background: bool, void: str | None
 ) -> Sample:
     pixels, name = read_image(image, root=root), name_of(file, root)
-    content, (height, width) = _content(file, name), pixels.shape[:2]
-    said = content.get("imageWidth") or width, content.get("imageHeight") or height
-    if said != (width, height):
-        message = f"is for an image of {said[0]}x{said[1]}, its image is {width}x{height} (width x height); annotate it again"
-        raise fault("size_mismatch", name, message, value=f"{said[0]}x{said[1]}")
-    pieces, numbers, outlines = [], {}, Outlines(name, height, width)
+    content = _content(file, name)
+    own.check_size(pixels, content.get("imageWidth"), content.get("imageHeight"), name)
+    pieces, numbers, outlines = [], {}, Outlines(name, *pixels.shape[:2])
     for index, shape in enumerate(content["shapes"]):
         with outlines.part(f"shape {index}{_named(shape)}", index):
             label, key = _label_and_key(shape, index)
-            category = None if label == void else _category(label, label_space)
+            category = None if label == void else category_of(label, label_space)
             number = numbers.setdefault(key, len(numbers))
             pieces.append(Piece(_mask(shape, outlines), category, number))
     return Sample(id, split, group, pixels, *outlines.truth(pieces, label_space, ground=BACKGROUND if background else None))
@@ -160,13 +150,6 @@ def _label_and_key(shape: object, index: int) -> tuple[str, tuple]:
         raise OutlineError("has no label; give it one")
     group = shape.get("group_id")
     return shape["label"], (index,) if group is None else (shape["label"], str(group))
-
-
-def _category(label: str, label_space: LabelSpace) -> int:
-    if label not in label_space.names:
-        message = f"label {label!r} is none of {', '.join(label_space.names)}; correct it, or add it to classes"
-        raise OutlineError(message, "label_outside")
-    return label_space.names.index(label)
 
 
 def _mask(shape: dict, outlines: Outlines) -> np.ndarray:
