@@ -55,11 +55,11 @@ def test_pixels_void_and_objects(tmp_path):
 
 
 def test_labels_win_where_classes_and_objects_differ(tmp_path):
-    """Two pixels of object 1 that the classes call a person, and one of a horse that is no object: crowds, not new objects."""
+    """Two pixels of object 1 that the classes call a person, and two of a horse that are no object: crowds, not new objects."""
     home = write_voc(tmp_path)
     classes, objects = objects_of(0)
     classes[15, 3:5] = 15
-    objects[18, 25] = 0
+    objects[18, 25:27] = 0, 255
     save_palette(home / "SegmentationClass" / f"{TRAIN[0]}.png", classes)
     save_palette(home / "SegmentationObject" / f"{TRAIN[0]}.png", objects)
     sample = read(tmp_path).records[0].decode()
@@ -72,7 +72,7 @@ def test_labels_win_where_classes_and_objects_differ(tmp_path):
         (13, False),
         (15, False),
     ]
-    assert [int(mask.sum()) for mask in found.masks[:2]] == [1, 2]
+    assert [int(mask.sum()) for mask in found.masks[:2]] == [2, 2]
 
 
 def test_classes_and_colours():
