@@ -23,6 +23,8 @@ TURNED[0x0112] = 6
 FRAMES = {"save_all": True, "append_images": [Image.fromarray(fakes.picture(2))]}
 HALF_CLEAR = PICTURE.copy()
 HALF_CLEAR.putalpha(Image.fromarray(np.pad(np.full((23, 31), 255, np.uint8), ((1, 0), (1, 0)), constant_values=9)))
+WITH_ALPHA = np.dstack([fakes.picture(1), np.full((24, 32), 255)])
+DEEP_WITH_ALPHA = cv2.imencode(".png", WITH_ALPHA.astype(np.uint16) * 257)[1].tobytes()
 DEEP = cv2.imencode(".png", fakes.picture(1).astype(np.uint16) * 256)[1].tobytes()
 
 
@@ -47,6 +49,10 @@ DEEP = cv2.imencode(".png", fakes.picture(1).astype(np.uint16) * 256)[1].tobytes
         ("transparent_image", encoded(HALF_CLEAR, "png")),
         ("image_depth", DEEP),
         ("image_depth", encoded(Image.fromarray(np.full((4, 4), 300, np.uint16)), "png")),
+        ("image_depth", DEEP_WITH_ALPHA),  # Pillow would read 8 of its 16 bits
+        ("image_depth", cv2.imencode(".tiff", np.full((4, 4, 4), 65535, np.uint16))[1].tobytes()),
+        ("image_depth", encoded(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "tiff")),
+        ("image_depth", encoded(Image.fromarray(np.full((4, 4), 70000, np.int32)), "tiff")),
     ],
 )
 def test_images_that_cannot_be_used(tmp_path, rule, data):
@@ -146,6 +152,7 @@ def test_masks_that_cannot_be_used(tmp_path):
         "lossy_mask": encoded(PICTURE.convert("L"), "jpeg"),
         "zero_byte": b"",
         "unreadable_image": PNG[:60],
+        "exif_rotation": encoded(Image.fromarray(fakes.index_mask(0)), "tiff", exif=TURNED),  # OpenCV would turn it
     }.items():
         file.write_bytes(data)
         with pytest.raises(FaultError) as caught:

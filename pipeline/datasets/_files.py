@@ -21,7 +21,7 @@ Image.MAX_IMAGE_PIXELS = None  # aerial and microscope pictures are larger than 
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 _ORIENTATION = 0x0112  # the EXIF tag
-_COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _DAMAGED = "is damaged or cut off; fetch or export it again"
 
 
@@ -70,23 +70,15 @@ def read_image(path: Path, *, root: Path) -> np.ndarray:
     file = name_of(path, root)
     data, header = _open(path, file)
     _refuse_frames(header, file)
-    turn = _orientation(header)
-    if turn != 1:
-        message = (
-            f"EXIF orientation {turn}: viewers turn this image, its mask may not be; store the pixels upright and drop the tag"
-        )
-        raise fault("exif_rotation", file, message, value=turn)
-    if header.mode in ("L", "RGB") or header.mode.startswith(("I", "F")):
-        if header.format in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-            _load(header, file)  # OpenCV lets some JPEGs without an end pass
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOUR)
-        if image is None:
-            raise fault("unreadable_image", file, _DAMAGED)
-    else:
-        image = _convert(header, file)
-    if image.dtype != np.uint8:
-        message = f"{image.dtype} values, wanted 8 bits per channel; scale them to 0..255 in a way that suits your data"
-        raise fault("image_depth", file, message, value=image.dtype)
+    _refuse_turn(header, file)
+    _refuse_depth(data, header, file)
+    if header.mode not in ("L", "RGB"):
+        return _convert(header, file)
+    if header.format in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        _load(header, file)  # OpenCV lets some JPEGs without an end pass
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOUR)
+    if image is None:
+        raise fault("unreadable_image", file, _DAMAGED)
     return image
 
 
@@ -99,11 +91,12 @@ def read_index_mask(path: Path, *, root: Path) -> np.ndarray:
 
     Raises
     ------
-    FaultError : the file is empty, damaged, a JPEG, animated, or holds colours.
+    FaultError : the file is empty, damaged, a JPEG, animated, turned by EXIF, or holds colours.
     """
     file = name_of(path, root)
     data, header = _open(path, file)
     _refuse_frames(header, file)
+    _refuse_turn(header, file)
     if header.format in ("JPEG", "MPO"):
         message = "a JPEG mask has lost its exact labels; export it again as PNG"
         raise fault("lossy_mask", file, message, value="JPEG")
@@ -244,10 +237,26 @@ def _refuse_frames(header: Image.Image, file: str) -> None:
         )
 
 
-def _orientation(header: Image.Image) -> int:
+def _refuse_turn(header: Image.Image, file: str) -> None:
     # for a PNG without the tag, getexif() would decode the whole picture in search of it
     has_exif = header.format != "PNG" or "exif" in header.info
-    return header.getexif().get(_ORIENTATION, 1) if has_exif else 1
+    turn = header.getexif().get(_ORIENTATION, 1) if has_exif else 1
+    if turn != 1:
+        other = "viewers turn this file, the mask or image that belongs to it may not be"
+        raise fault(
+            "exif_rotation", file, f"EXIF orientation {turn}: {other}; store the pixels upright and drop the tag", value=turn
+        )
+
+
+def _refuse_depth(data: bytes, header: Image.Image, file: str) -> None:
+    # by the header: Pillow cuts what it gives no mode of its own, such as 16 bits with alpha, to 8 bits
+    bits = data[24] if header.format == "PNG" else 8
+    if header.format == "TIFF":
+        bits = int(np.max(header.tag_v2.get(258, 8)))
+    kind = {"I": "int32", "F": "float32"}.get(header.mode, f"uint{bits}")
+    if bits > 8 or header.mode.startswith(("I", "F")):
+        message = f"{kind} values, wanted 8 bits per channel; scale them to 0..255 in a way that suits your data"
+        raise fault("image_depth", file, message, value=kind)
 
 
 def _load(header: Image.Image, file: str) -> np.ndarray:
