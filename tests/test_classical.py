@@ -1,5 +1,7 @@
 """The classical methods: what they learn, by hand; and that each survives any picture and a round trip."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,19 @@ def test_same_seed_same_bytes_and_saved_and_loaded_it_predicts_the_same(name, tm
     loaded.load(tmp_path / "one")
     image = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
     assert np.array_equal(loaded.segment(image).labels, fitted(name, TWO).segment(image).labels)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_number_is_nan_infinity_or_beyond_all_sense(name):
+    method = look_up(METHODS, name, kind="classical method")
+    others = {"rule": "grey", "low": 1.0, "high": 2.0} if name == "hysteresis_threshold" else {}
+    for one in inspect.signature(method).parameters.values():
+        if one.annotation in (float, float | None, "float", "float | None"):
+            beyond = [101.0] if "sigma" in one.name else []
+            for wrong in (np.nan, np.inf, -np.inf, *beyond):
+                with pytest.raises(ValueError, match=rf"(?s){one.name}.*{wrong}"):
+                    method(SPACE, **others | {one.name: wrong})
+        if one.name == "sigmas":
+            for wrong in ([], [1.0, np.nan], [np.inf], [0.0], [101.0]):
+                with pytest.raises(ValueError, match="sigmas"):
+                    method(SPACE, sigmas=wrong)

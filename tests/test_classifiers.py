@@ -252,8 +252,8 @@ def test_every_pixel_of_a_superpixel_has_the_same_probabilities():
         ({"trees": 0}, "trees 0"),
         ({"leaves": 1}, "leaves 1"),
         ({"balance": 1.5}, r"balance 1.5; give .* 0\.\.1"),
-        ({"sigmas": ()}, "give sigmas > 0"),
-        ({"sigmas": (1.0, 0.0)}, "give sigmas > 0"),
+        ({"sigmas": ()}, "give above 0 to 100 px"),
+        ({"sigmas": (1.0, 0.0)}, "give above 0 to 100 px"),
         ({"texture_sigma": -1.0}, "texture_sigma -1.0"),
     ],
 )

@@ -1,5 +1,6 @@
 """Contours: the moves beside scikit-image's, and what each contour finds on a picture of one shape."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 
@@ -149,6 +150,15 @@ def test_the_snake_starts_from_the_ellipse_that_a_margin_leaves():
     assert found[100].tolist() == [0] * 10 + [1] * 80 + [0] * 10
 
 
+@pytest.mark.parametrize("method", [ChanVese, GeodesicContour, Snake])
+def test_a_contour_starts_from_one_part_of_a_prompt(method):
+    _, image = scene()
+    parts = {"box": BOX, "polygon": np.array([[20, 20], [60, 25], [60, 60]]), "points": np.array([[40, 45]])}
+    for two in itertools.combinations(method.takes, 2):
+        with pytest.raises(ValueError, match=f"the prompt has {' and '.join(two)}; give one of them alone"):
+            method(SPACE).segments(image, Prompt(**{part: parts[part] for part in two}))
+
+
 @pytest.mark.parametrize("name", ["chan_vese", "geodesic_contour", "snake"])
 def test_large_pictures_are_worked_on_at_a_smaller_size(name):
     mask, image = scene()
@@ -171,6 +181,7 @@ def test_flat_and_tiny_pictures_with_a_box(name, shape):
     [
         (ChanVese, {"iterations": 0}, "chan_vese: iterations 0"),
         (ChanVese, {"smoothing": -1}, "smoothing -1"),
+        (ChanVese, {"smoothing": 10**9}, "smoothing 1000000000, max_side 1024; give >= 1, 0 to 100"),
         (ChanVese, {"max_side": 0}, "max_side 0"),
         (ChanVese, {"lambda2": 0.0}, "lambda2 0.0; give weights above 0"),
         (GeodesicContour, {"iterations": 0}, "geodesic_contour: iterations 0"),
@@ -179,6 +190,9 @@ def test_flat_and_tiny_pictures_with_a_box(name, shape):
         (GeodesicContour, {"edge_share": 1.0}, "edge_share 1.0; give"),
         (Snake, {"gamma": 0.0}, "snake: alpha 0.01, beta 0.1, gamma 0.0"),
         (Snake, {"corners": 4}, "corners 4"),
+        (Snake, {"corners": 10**6}, "corners 1000000, max_side 256; give >= 1, 5 to 2000"),
+        (GeodesicContour, {"smoothing": 101}, "smoothing 101"),
+        (GeodesicContour, {"point_radius": 10**9}, "point_radius 1000000000"),
         (Snake, {"margin": 0.5}, "margin is 0.5"),
     ],
 )

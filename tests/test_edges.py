@@ -129,12 +129,12 @@ def test_diagonal_lines_keep_regions_apart():
     ("options", "message"),
     [
         ({"operator": "kirsch"}, "operator is 'kirsch'; choose canny, laplacian_of_gaussian"),
-        ({"sigma": -1.0}, "sigma is -1.0 with canny; give 0 or more px"),
+        ({"sigma": -1.0}, "sigma is -1.0 with canny; give 0 to 100 px"),
         ({"sigma": 0.0, "operator": "laplacian_of_gaussian"}, "above 0 for its Gaussian"),
         ({"threshold": -0.1}, "threshold -0.1, quiet 0.7"),
         ({"quiet": 1.5}, "quiet 1.5; give 0 or more"),
         ({"gap": -1}, "gap -1, min_size 20"),
-        ({"min_size": 0}, "min_size 0; give 0 px or more, and at least 1 px"),
+        ({"min_size": 0}, "min_size 0; give 0 to 100 px, and at least 1 px"),
     ],
 )
 def test_wrong_options_are_told(options, message):

@@ -47,12 +47,11 @@ def test_a_box_cuts_the_shape_out(core):
     assert np.array_equal(cutter(core=core).segments(IMAGE, Prompt(box=BOX)), MASK)
 
 
-def test_a_polygon_goes_before_a_box_and_is_cut():
+def test_a_polygon_is_cut_and_not_together_with_a_box():
     around = np.array([[12, 16], [36, 16], [36, 44], [12, 44]], np.float32)
     assert np.array_equal(cutter().segments(IMAGE, Prompt(polygon=around)), MASK)
-    assert np.array_equal(cutter().segments(IMAGE, Prompt(polygon=around, box=np.array([0, 0, 9, 9]))), MASK)
-    away = np.array([[36, 0], [50, 0], [50, 60]], np.float32)
-    assert not cutter().segments(IMAGE, Prompt(polygon=away, box=BOX))[MASK].any()
+    with pytest.raises(ValueError, match="grabcut: the prompt has box and polygon; give one of them alone"):
+        cutter().segments(IMAGE, Prompt(polygon=around, box=BOX))
 
 
 def test_what_is_outside_of_the_box_is_background_whatever_its_colour():
@@ -118,17 +117,20 @@ def test_points_are_foreground_and_what_looks_like_them():
     assert found[20, 12:29].all() and found[12:29, 20].all()
 
 
-def test_the_box_cuts_the_discs_of_points_off_but_not_a_point_itself():
+def test_the_box_cuts_the_discs_of_points_off_and_no_point_lies_outside():
     points = np.array([[45, 55], [36, 30]], np.float32)  # outside of the box, and two pixels from its side at x = 38
-    found = cutter(point_radius=4).segments(IMAGE, Prompt(box=BOX, points=points))
-    assert np.argwhere(found[46:]).tolist() == [[9, 45]]
+    found = cutter(point_radius=4).segments(IMAGE, Prompt(box=BOX, points=points[1:]))
     assert found[30, 32:40].tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+    for around, region in (("box", {"box": BOX}), ("polygon", {"polygon": np.array([[9, 9], [38, 9], [38, 46]])})):
+        with pytest.raises(ValueError, match=f"grabcut: the point x=45, y=55 lies outside the {around}, where all is backgr"):
+            cutter().segments(IMAGE, Prompt(points=points, **region))
 
 
 def test_two_scribbled_classes_are_the_classes_of_the_result():
     drawn = scribbles(sky=np.s_[2:5, 5:45], car=np.s_[25:28, 20:30])
     found = cutter().segment(IMAGE, Prompt(scribbles=drawn))
     assert np.array_equal(found.labels, np.where(MASK, 2, 1)) and np.array_equal(found.regions, MASK)
+    assert np.array_equal(GrabCut(SPACE).segments(IMAGE, Prompt(scribbles=drawn)), found.labels)  # nothing need be fitted
     swapped = scribbles(car=np.s_[2:5, 5:45], sky=np.s_[25:28, 20:30])  # the lower index is the background
     assert np.array_equal(cutter().segment(IMAGE, Prompt(scribbles=swapped)).labels, np.where(MASK, 1, 2))
 
@@ -181,7 +183,14 @@ def test_large_pictures_are_cut_at_a_smaller_size_and_lose_no_mark():
     dot = np.full(mask.shape, VOID, np.uint8)
     dot[100, 250], dot[200, 150] = 0, 2  # a pixel each, of which the small size has 1 of 36
     marked = cutter(max_side=60).segments(image, Prompt(scribbles=dot))
-    assert marked[100, 250] == 0 and marked[200, 150] == 1
+    assert marked[100, 250] == 0 and marked[200, 150] == 2
+
+
+def test_it_says_at_what_size_it_works():
+    method = cutter(max_side=60)
+    assert method.works_at((360, 300), Prompt(box=BOX * 6)) == (60, 49)  # 28 x 34 px and a quarter on each side: 252 x 306
+    assert method.works_at((360, 300), Prompt(box=BOX)) == (360, 300)  # 42 x 52 px as they are
+    assert method.works_at((360, 300)) == (60, 50)
 
 
 def test_more_iterations_go_on_from_fewer(monkeypatch):
@@ -229,6 +238,10 @@ def patches(seed):
         ({"margin": 0.5}, "margin 0.5"),
         ({"context": 0.0}, "context 0.0"),
         ({"core": 1.0}, "core 1.0"),
+        ({"core": np.nan}, "core nan"),
+        ({"context": np.inf}, "context inf"),
+        ({"context": np.nan}, "context nan"),
+        ({"point_radius": 10**9}, "point_radius 1000000000; give >= 1, >= 1 and 0 to 1000"),
     ],
 )
 def test_options_of_no_sense_are_refused(options, message):

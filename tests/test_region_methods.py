@@ -267,9 +267,17 @@ def test_wrong_scribbles_are_told(scribbles, message):
         RandomWalker(SPACE).segment(bands(40, 120, 200), Prompt(scribbles=scribbles))
 
 
+def test_a_walk_starts_from_points_or_from_scribbles():
+    scribbles = np.full((40, 60), SPACE.void, np.uint8)
+    scribbles[3, 3] = 1
+    with pytest.raises(ValueError, match="random_walker: the prompt has points and scribbles; give one of them alone"):
+        RandomWalker(SPACE).segments(bands(40, 120, 200), Prompt(points=np.array([[5, 5]]), scribbles=scribbles))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("edge_regions", {"gap": 10**6}, "gap 1000000, min_size 20; give 0 to 100 px"),
         ("felzenszwalb", {"scale": 0.0}, "scale 0.0, sigma 0.8, min_size 50, max_side 1024"),
         ("felzenszwalb", {"max_side": 0}, "max_side 0; give > 0"),
         ("flood_fill", {"space": "hsv"}, "space is 'hsv'; choose lab, rgb"),
@@ -277,14 +285,15 @@ def test_wrong_scribbles_are_told(scribbles, message):
         ("random_walker", {"beta": -1.0}, "beta -1.0"),
         ("random_walker", {"seed_size": 0}, "seed_size 0; give 0 or more"),
         ("region_growing", {"tolerance": -1.0}, "tolerance -1.0, point_tolerance 10.0; give 0 or more"),
-        ("region_growing", {"spacing": 0}, "spacing 0, sigma 1.0; give at least 1 px"),
+        ("region_growing", {"spacing": 0}, "spacing 0, sigma 1.0; give 1 to 1000 px"),
         ("slic_merge", {"superpixels": 0}, "superpixels 0"),
         ("slic_merge", {"compactness": 0.0}, "compactness 0.0"),
         ("split_merge", {"merge": -1.0}, "merge -1.0"),
+        ("split_merge", {"largest": 1 << 30}, "largest 1073741824; give powers of two, the first no larger, to 4096"),
         ("split_merge", {"largest": 48}, "smallest 2, largest 48; give powers of two"),
         ("split_merge", {"smallest": 128}, "smallest 128, largest 64; give powers of two, the first no larger"),
         ("watershed", {"on": "colour"}, "on is 'colour'; choose distance, gradient"),
-        ("watershed", {"spacing": 0}, "spacing 0, sigma 2.0; give at least 1 px"),
+        ("watershed", {"spacing": 0}, "spacing 0, sigma 2.0; give 1 to 1000 px"),
     ],
 )
 def test_wrong_options_are_told(name, options, message):

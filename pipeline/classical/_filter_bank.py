@@ -37,9 +37,9 @@ class FilterBank:
     """
 
     def __init__(self, *, sigmas: Sequence[float], texture_sigma: float, place: bool):
-        if not len(sigmas) or min(sigmas) <= 0 or texture_sigma < 0:
+        if not len(sigmas) or not all(0 < one <= 100 for one in sigmas) or not 0 <= texture_sigma <= 100:
             raise ValueError(
-                f"filter bank: sigmas {list(sigmas)}, texture_sigma {texture_sigma}; give sigmas > 0, and 0 or more"
+                f"filter bank: sigmas {list(sigmas)}, texture_sigma {texture_sigma}; give above 0 to 100 px, and 0 to 100 px"
             )
         self.sigmas, self.texture_sigma, self.place = tuple(sigmas), texture_sigma, place
         widest = max(*self.sigmas, texture_sigma)

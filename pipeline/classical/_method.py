@@ -36,6 +36,7 @@ class Method(ABC):
     state_names: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()  # the parts of a `Prompt` that `segment` looks at: box, polygon, points, scribbles
     threads = 1  # of the CPU that a fit may use; whoever fits sets it. No result depends on it
+    max_side: int | None = None  # px: a picture with a longer side is worked on at this length of it; None: at its own size
 
     def __init__(self, label_space: LabelSpace):
         self.label_space = label_space
@@ -47,6 +48,10 @@ class Method(ABC):
     @abstractmethod
     def segment(self, image: np.ndarray, prompt: Prompt | None = None) -> Prediction:
         """(H, W, 3) uint8 RGB to a prediction of the same height and width."""
+
+    def works_at(self, shape: tuple[int, int], prompt: Prompt | None = None) -> tuple[int, int]:
+        """Height and width that `segment` brings a picture of this shape to, or the part of it that it looks at."""
+        return shape if self.max_side is None else reduced_size(*shape, self.max_side)
 
     def save(self, folder: Path) -> None:
         """Write the fitted arrays into `folder`."""
@@ -115,6 +120,18 @@ def decide(votes: np.ndarray) -> np.ndarray:
     array([0, 1, 0])
     """
     return np.where(votes.any(axis=1), votes.argmax(axis=1), votes.sum(axis=0).argmax())
+
+
+def reduced_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """Height and width with the longer one at `max_side` px at most, the aspect kept.
+
+    Examples
+    --------
+    >>> reduced_size(3000, 4000, 256)
+    (192, 256)
+    """
+    scale = min(1.0, max_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def grey(image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,13 @@ from pipeline.resizing import resize_labels
 from pipeline.structures import LabelSpace, Prompt
 
 
+def refuse_together(prompt: Prompt | None, *parts: str, method: str) -> None:
+    """Raise ValueError where a prompt has more than one of some parts of which a method uses one."""
+    given = [part for part in parts if prompt is not None and getattr(prompt, part) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{method}: the prompt has {' and '.join(given)}; give one of them alone")
+
+
 def box_inside(prompt: Prompt, shape: tuple[int, int]) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the prompt's box in whole pixels (each pixel that it touches), clipped to an image of `shape`.
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from scipy import sparse
 
-from pipeline.classical._method import Segmenting, count_votes, decide, lab
+from pipeline.classical._method import Segmenting, count_votes, decide, lab, reduced_size
 from pipeline.resizing import resize_image
 from pipeline.structures import LabelSpace, Sample, SemanticMap
 
@@ -32,7 +32,7 @@ class VotedRegions(Segmenting):
 
     def __init__(self, label_space: LabelSpace, *, kinds: int = 64, place: float = 1.0):
         super().__init__(label_space)
-        if kinds < 1 or place < 0:
+        if kinds < 1 or not 0 <= place < np.inf:
             raise ValueError(f"kinds is {kinds} and place {place}; give at least 1 kind, and a weight of 0 or more")
         self.kinds, self.place = kinds, place
         self.classes = np.zeros(1, np.int64)  # (kinds,) class of each kind
@@ -137,9 +137,7 @@ def _values(image: np.ndarray, top: int, bottom: int) -> np.ndarray:
 
 def shrunk(image: np.ndarray, max_side: int) -> np.ndarray:
     """The (H, W, 3) image with its longer side at `max_side` px at most, the aspect kept."""
-    height, width = image.shape[:2]
-    scale = min(1.0, max_side / max(height, width))
-    return resize_image(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    return resize_image(image, *reduced_size(*image.shape[:2], max_side))
 
 
 def _centres(points: np.ndarray, count: int, *, seed: int) -> np.ndarray:

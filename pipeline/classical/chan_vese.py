@@ -5,7 +5,7 @@ import numpy as np
 
 from pipeline.classical._contours import border, evolve, start_mask
 from pipeline.classical._method import VotedSegments, grey
-from pipeline.classical._prompts import grown_mask, region_mask, shrunk_mask
+from pipeline.classical._prompts import grown_mask, refuse_together, region_mask, shrunk_mask
 from pipeline.classical._regions import shrunk
 from pipeline.structures import LabelSpace
 
@@ -46,17 +46,18 @@ class ChanVese(VotedSegments):
         max_side: int = 1024,
     ):
         super().__init__(label_space)
-        if iterations < 1 or smoothing < 0 or max_side < 1:
+        if iterations < 1 or not 0 <= smoothing <= 100 or max_side < 1:
             raise ValueError(
-                f"chan_vese: iterations {iterations}, smoothing {smoothing}, max_side {max_side}; give >= 1, >= 0 and >= 1"
+                f"chan_vese: iterations {iterations}, smoothing {smoothing}, max_side {max_side}; give >= 1, 0 to 100 and >= 1"
             )
-        if lambda1 <= 0 or lambda2 <= 0:
+        if not 0 < lambda1 < np.inf or not 0 < lambda2 < np.inf:
             raise ValueError(f"chan_vese: lambda1 is {lambda1} and lambda2 {lambda2}; give weights above 0")
         self.iterations, self.smoothing, self.max_side = iterations, smoothing, max_side
         self.lambda1, self.lambda2 = lambda1, lambda2
 
     def segments(self, image, prompt=None):
         shape = image.shape[:2]
+        refuse_together(prompt, "box", "polygon", "points", method="chan_vese")
         light = grey(shrunk(image, self.max_side))
         region, pointed_at = region_mask(prompt, shape), start_mask(prompt, shape, radius_px=0)
         start = checkerboard(light.shape) if region is None else shrunk_mask(region, light.shape)

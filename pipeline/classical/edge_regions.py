@@ -57,12 +57,12 @@ class EdgeRegions(VotedRegions):
             raise ValueError(f"edge_regions: operator is {operator!r}; choose {', '.join(OPERATORS)}")
         if sigma is None:
             sigma = 2.0 if operator == "laplacian_of_gaussian" else 1.0
-        if sigma < 0 or (sigma == 0 and operator == "laplacian_of_gaussian"):
-            raise ValueError(f"edge_regions: sigma is {sigma} with {operator}; give 0 or more px, above 0 for its Gaussian")
-        if (threshold is not None and threshold < 0) or not 0 <= quiet <= 1:
+        if not 0 <= sigma <= 100 or (sigma == 0 and operator == "laplacian_of_gaussian"):
+            raise ValueError(f"edge_regions: sigma is {sigma} with {operator}; give 0 to 100 px, above 0 for its Gaussian")
+        if not (threshold is None or 0 <= threshold < np.inf) or not 0 <= quiet <= 1:
             raise ValueError(f"edge_regions: threshold {threshold}, quiet {quiet}; give 0 or more (or null), and 0..1")
-        if gap < 0 or min_size < 1:
-            raise ValueError(f"edge_regions: gap {gap}, min_size {min_size}; give 0 px or more, and at least 1 px")
+        if not 0 <= gap <= 100 or min_size < 1:
+            raise ValueError(f"edge_regions: gap {gap}, min_size {min_size}; give 0 to 100 px, and at least 1 px")
         self.operator, self.sigma, self.threshold, self.quiet = operator, sigma, threshold, quiet
         self.gap, self.min_size = gap, min_size
 

@@ -36,10 +36,10 @@ class Felzenszwalb(VotedRegions):
         place: float = 1.0,
     ):
         super().__init__(label_space, kinds=kinds, place=place)
-        if scale <= 0 or sigma < 0 or min(min_size, max_side) < 1:
+        if not 0 < scale < np.inf or not 0 <= sigma <= 100 or min(min_size, max_side) < 1:
             raise ValueError(
                 f"felzenszwalb: scale {scale}, sigma {sigma}, min_size {min_size}, max_side {max_side}; "
-                "give > 0, >= 0, >= 1 and >= 1"
+                "give > 0, 0 to 100, >= 1 and >= 1"
             )
         self.scale_k, self.sigma, self.min_size, self.max_side = scale, sigma, min_size, max_side
 

@@ -38,8 +38,8 @@ class FloodFill(VotedSegments):
         super().__init__(label_space)
         if space not in SPACES:
             raise ValueError(f"flood_fill: space is {space!r}; choose {', '.join(SPACES)}")
-        if tolerance < 0 or sigma < 0:
-            raise ValueError(f"flood_fill: tolerance {tolerance}, sigma {sigma}; give 0 or more")
+        if not 0 <= tolerance < np.inf or not 0 <= sigma <= 100:
+            raise ValueError(f"flood_fill: tolerance {tolerance}, sigma {sigma}; give 0 or more, and 0 to 100 px")
         self.tolerance, self.space, self.fixed, self.sigma = tolerance, space, fixed, sigma
 
     def segments(self, image, prompt=None):

@@ -6,7 +6,7 @@ from skimage.segmentation import inverse_gaussian_gradient
 
 from pipeline.classical._contours import border, evolve, start_mask
 from pipeline.classical._method import VotedSegments, grey
-from pipeline.classical._prompts import grown_mask, shrunk_mask
+from pipeline.classical._prompts import grown_mask, refuse_together, shrunk_mask
 from pipeline.classical._regions import shrunk
 from pipeline.structures import LabelSpace
 
@@ -53,24 +53,26 @@ class GeodesicContour(VotedSegments):
         point_radius: int = 5,
     ):
         super().__init__(label_space)
-        if iterations < 1 or smoothing < 0 or max_side < 1 or point_radius < 0:
+        if iterations < 1 or not 0 <= smoothing <= 100 or max_side < 1 or not 0 <= point_radius <= 1000:
             raise ValueError(
                 f"geodesic_contour: iterations {iterations}, smoothing {smoothing}, max_side {max_side}, "
-                f"point_radius {point_radius}; give >= 1, >= 0, >= 1 and >= 0"
+                f"point_radius {point_radius}; give >= 1, 0 to 100, >= 1 and 0 to 1000"
             )
-        if alpha <= 0 or sigma <= 0 or not 0 <= edge_share < 1:
+        if not 0 < alpha < np.inf or not 0 < sigma <= 100 or not 0 <= edge_share < 1:
             raise ValueError(
-                f"geodesic_contour: alpha {alpha}, sigma {sigma}, edge_share {edge_share}; give > 0, > 0 and 0 to below 1"
+                f"geodesic_contour: alpha {alpha}, sigma {sigma}, edge_share {edge_share}; "
+                "give > 0, above 0 to 100, and 0 to below 1"
             )
         self.iterations, self.smoothing, self.max_side, self.point_radius = iterations, smoothing, max_side, point_radius
         self.alpha, self.sigma, self.edge_share = alpha, sigma, edge_share
 
     def segments(self, image, prompt=None):
         shape = image.shape[:2]
+        refuse_together(prompt, "box", "polygon", "points", method="geodesic_contour")
         pointed_at = start_mask(prompt, shape, radius_px=self.point_radius)
         light = grey(shrunk(image, self.max_side)) / 255
         start = np.ones(light.shape, bool) if pointed_at is None else shrunk_mask(pointed_at, light.shape)
-        grows = pointed_at is not None and prompt.polygon is None and prompt.box is None
+        grows = prompt is not None and prompt.points is not None
         return grown_mask(self._evolved(light, start, grows=grows), shape).astype(np.uint8)
 
     def _evolved(self, light: np.ndarray, level: np.ndarray, *, grows: bool) -> np.ndarray:

@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 
 from pipeline.classical._method import VotedSegments
-from pipeline.classical._prompts import box_inside, grown_mask, points_mask, region_mask, scribbles_inside, shrunk_mask
+from pipeline.classical._prompts import (
+    box_inside,
+    grown_mask,
+    points_inside,
+    points_mask,
+    refuse_together,
+    region_mask,
+    scribbles_inside,
+    shrunk_mask,
+)
 from pipeline.classical._regions import shrunk
 from pipeline.structures import LabelSpace, Prompt, SemanticMap
 
@@ -16,10 +25,10 @@ SEED = 0  # of the k-means that starts the colour models; OpenCV keeps a generat
 class GrabCut(VotedSegments):
     """GrabCut: graph cuts between two mixtures of five Gaussians, learnt in turn with the cut. Kind 1 is the foreground.
 
-    What lies outside the prompt's polygon, else outside its box, is background; what is inside is cut. Points are foreground.
-    With two scribbled classes the lower index is background and the other foreground, and the result has these two classes;
-    with one, it is the foreground. Without a prompt, the box leaves a margin on each side, and both sides have the classes
-    that the training split voted for.
+    What lies outside the prompt's polygon or box is background; what is inside is cut. Points are foreground. With two
+    scribbled classes the lower index is background and the other foreground, and these two classes are the segments; with one,
+    it is the foreground. Without a prompt, the box leaves a margin on each side, and both sides have the classes that the
+    training split voted for.
 
     Parameters
     ----------
@@ -53,11 +62,12 @@ class GrabCut(VotedSegments):
         point_radius: int = 8,
     ):
         super().__init__(label_space)
-        if iterations < 1 or max_side < 1 or point_radius < 0:
+        if iterations < 1 or max_side < 1 or not 0 <= point_radius <= 1000:
             raise ValueError(
-                f"grabcut: iterations {iterations}, max_side {max_side}, point_radius {point_radius}; give >= 1, >= 1 and >= 0"
+                f"grabcut: iterations {iterations}, max_side {max_side}, point_radius {point_radius}; "
+                "give >= 1, >= 1 and 0 to 1000"
             )
-        if not 0 < margin < 0.5 or context <= 0 or not 0 <= core < 1:
+        if not 0 < margin < 0.5 or not 0 < context < np.inf or not 0 <= core < 1:
             raise ValueError(
                 f"grabcut: margin {margin}, context {context}, core {core}; give between 0 and 0.5, above 0, and 0 to below 1"
             )
@@ -65,31 +75,46 @@ class GrabCut(VotedSegments):
         self.max_side, self.point_radius = max_side, point_radius
 
     def segments(self, image, prompt=None):
-        shape = image.shape[:2]
+        foreground = self._foreground(image, prompt)
+        if len(drawn := self._scribbled(prompt, image.shape[:2])) < 2:
+            return foreground.astype(np.uint8)
+        return np.array(drawn, np.int32)[foreground.astype(np.uint8)]
+
+    def segment(self, image, prompt=None):
+        foreground = self._foreground(image, prompt).astype(np.int32)
+        classes = self._scribbled(prompt, foreground.shape)
+        if len(classes) == 1:
+            classes = [next((one for one in self.classes if one != classes[0]), classes[0]), *classes]
+        return SemanticMap(np.array(classes or self.classes, self.label_space.dtype)[foreground], regions=foreground)
+
+    def works_at(self, shape, prompt=None):
+        _, drawn, _ = self._marks(prompt, shape)
+        return super().works_at(drawn.shape) if max(drawn.shape) > self.max_side else shape
+
+    def _foreground(self, image: np.ndarray, prompt: Prompt | None) -> np.ndarray:
+        """(H, W) bool."""
+        region, drawn, window = self._marks(prompt, image.shape[:2])
+        part = np.ascontiguousarray(image[window])
+        small = shrunk(part, self.max_side)
+        cut = grown_mask(self._cut(small, _trimap(region, drawn, small.shape[:2])), part.shape[:2])
+        cut = cut if region is None else cut & region  # marks and regions are larger at the small size
+        found = np.zeros(image.shape[:2], bool)
+        found[window] = np.where(drawn == UNMARKED, cut, drawn == cv2.GC_FGD)
+        return found
+
+    def _marks(
+        self, prompt: Prompt | None, shape: tuple[int, int]
+    ) -> tuple[np.ndarray | None, np.ndarray, tuple[slice, slice]]:
+        """What is cut, (H, W) bool or None for all, and what is sure, see `_drawn`, in the part of the picture worked on."""
+        refuse_together(prompt, "box", "polygon", method="grabcut")
         region = region_mask(prompt, shape)
         drawn = self._drawn(prompt, shape, region)
         if region is None and (drawn == UNMARKED).all():
             region = _amid(shape, self.margin)
-        window = slice(None), slice(None)
-        if region is not None:
-            window = _around(region | (drawn != UNMARKED), self.context)
-            region = region[window]
-        part, drawn_part = np.ascontiguousarray(image[window]), drawn[window]
-        small = shrunk(part, self.max_side)
-        cut = grown_mask(self._cut(small, _trimap(region, drawn_part, small.shape[:2])), part.shape[:2])
-        cut = cut if region is None else cut & region  # marks and regions are larger at the small size
-        found = np.zeros(shape, np.uint8)
-        found[window] = np.where(drawn_part == UNMARKED, cut, drawn_part == cv2.GC_FGD)
-        return found
-
-    def segment(self, image, prompt=None):
-        segments = self.segments(image, prompt)
-        classes = self.classes
-        if prompt is not None and prompt.scribbles is not None:
-            *background, foreground = self._scribbled(scribbles_inside(prompt, segments.shape, self.label_space))
-            other = next((one for one in self.classes if one != foreground), foreground)
-            classes = np.array([*background, foreground] if background else [other, foreground])
-        return SemanticMap(classes.astype(self.label_space.dtype)[segments], regions=segments.astype(np.int32))
+        if region is None:
+            return None, drawn, (slice(None), slice(None))
+        window = _around(region | (drawn != UNMARKED), self.context)
+        return region[window], drawn[window], window
 
     def _drawn(self, prompt: Prompt | None, shape: tuple[int, int], region: np.ndarray | None) -> np.ndarray:
         """(H, W) uint8: GC_FGD and GC_BGD where that is sure, UNMARKED elsewhere and outside of a box or polygon."""
@@ -97,21 +122,32 @@ class GrabCut(VotedSegments):
         if prompt is None:
             return drawn
         if prompt.scribbles is not None:
-            scribbles = scribbles_inside(prompt, shape, self.label_space)
-            *background, foreground = self._scribbled(scribbles)
-            drawn[scribbles == foreground] = cv2.GC_FGD
+            *background, foreground = self._scribbled(prompt, shape)
+            drawn[prompt.scribbles == foreground] = cv2.GC_FGD
             for one in background:
-                drawn[scribbles == one] = cv2.GC_BGD
+                drawn[prompt.scribbles == one] = cv2.GC_BGD
         if prompt.points is not None:
+            self._refuse_points_outside(prompt, shape, region)
             discs = points_mask(prompt, shape, radius_px=self.point_radius)
             drawn[discs if region is None else discs & region] = cv2.GC_FGD
-            drawn[points_mask(prompt, shape, radius_px=0)] = cv2.GC_FGD
-        if self.core and prompt.box is not None and prompt.polygon is None and (drawn == UNMARKED).all():
+        if self.core and prompt.box is not None and (drawn == UNMARKED).all():
             drawn[_ellipse(box_inside(prompt, shape), self.core, shape)] = cv2.GC_FGD
         return drawn
 
-    def _scribbled(self, scribbles: np.ndarray) -> list[int]:
-        """The one or two classes drawn, in order."""
+    def _refuse_points_outside(self, prompt: Prompt, shape: tuple[int, int], region: np.ndarray | None) -> None:
+        columns, rows = points_inside(prompt, shape).T
+        if region is not None and not (is_inside := region[rows, columns]).all():
+            around = "polygon" if prompt.box is None else "box"
+            x, y = prompt.points[~is_inside][0].tolist()
+            raise ValueError(
+                f"grabcut: the point x={x:g}, y={y:g} lies outside the {around}, where all is background; move one of them"
+            )
+
+    def _scribbled(self, prompt: Prompt | None, shape: tuple[int, int]) -> list[int]:
+        """The one or two classes drawn, in order; none without scribbles."""
+        if prompt is None or prompt.scribbles is None:
+            return []
+        scribbles = scribbles_inside(prompt, shape, self.label_space)
         drawn = np.unique(scribbles[scribbles != self.label_space.void]).tolist()
         if len(drawn) > 2:
             names = ", ".join(self.label_space.names[one] for one in drawn)

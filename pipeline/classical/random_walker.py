@@ -6,6 +6,7 @@ from scipy.sparse.linalg import splu
 
 from pipeline.classical._method import lab
 from pipeline.classical._operators import smoothed
+from pipeline.classical._prompts import refuse_together
 from pipeline.classical._regions import VotedRegions, relabelled, shrunk
 from pipeline.classical._seeds import flat_places, grown_in_turn, pixels_of
 from pipeline.resizing import resize_labels
@@ -51,10 +52,10 @@ class RandomWalker(VotedRegions):
         place: float = 1.0,
     ):
         super().__init__(label_space, kinds=kinds, place=place)
-        if beta < 0 or tolerance < 0 or min(max_side, spacing, seed_size) < 1:
+        if not (0 <= beta < np.inf and 0 <= tolerance < np.inf and min(max_side, seed_size) >= 1 and 1 <= spacing <= 1000):
             raise ValueError(
                 f"random_walker: beta {beta}, tolerance {tolerance}, max_side {max_side}, spacing {spacing}, "
-                f"seed_size {seed_size}; give 0 or more, 0 or more, and at least 1 px"
+                f"seed_size {seed_size}; give 0 or more twice, and at least 1 px, 1 to 1000 px and at least 1 px"
             )
         self.beta, self.max_side, self.spacing = beta, max_side, spacing
         self.tolerance, self.seed_size = tolerance, seed_size
@@ -66,6 +67,7 @@ class RandomWalker(VotedRegions):
         return SemanticMap(classes.astype(self.label_space.dtype), regions=relabelled(classes))
 
     def segments(self, image, prompt=None):
+        refuse_together(prompt, "points", "scribbles", method="random_walker")
         small = shrunk(image, self.max_side)
         seeds = np.zeros(small.shape[:2], np.int32)  # from 1
         if prompt is not None and prompt.scribbles is not None:

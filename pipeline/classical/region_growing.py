@@ -50,10 +50,10 @@ class RegionGrowing(VotedRegions):
         place: float = 1.0,
     ):
         super().__init__(label_space, kinds=kinds, place=place)
-        if tolerance < 0 or point_tolerance < 0:
+        if not 0 <= tolerance < np.inf or not 0 <= point_tolerance < np.inf:
             raise ValueError(f"region_growing: tolerance {tolerance}, point_tolerance {point_tolerance}; give 0 or more")
-        if spacing < 1 or sigma < 0:
-            raise ValueError(f"region_growing: spacing {spacing}, sigma {sigma}; give at least 1 px, and 0 px or more")
+        if not 1 <= spacing <= 1000 or not 0 <= sigma <= 100:
+            raise ValueError(f"region_growing: spacing {spacing}, sigma {sigma}; give 1 to 1000 px, and 0 to 100 px")
         self.tolerance, self.point_tolerance, self.spacing, self.sigma = tolerance, point_tolerance, spacing, sigma
 
     def segments(self, image, prompt=None):

@@ -41,7 +41,7 @@ class SlicMerge(VotedRegions):
         place: float = 1.0,
     ):
         super().__init__(label_space, kinds=kinds, place=place)
-        if min(superpixels, iterations, max_side) < 1 or compactness <= 0 or merge < 0:
+        if min(superpixels, iterations, max_side) < 1 or not 0 < compactness < np.inf or not 0 <= merge < np.inf:
             raise ValueError(
                 f"slic_merge: superpixels {superpixels}, compactness {compactness}, iterations {iterations}, merge {merge}, "
                 f"max_side {max_side}; give at least 1, above 0, at least 1, 0 or more, and at least 1 px"

@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.segmentation import active_contour
 
 from pipeline.classical._method import VotedSegments, grey
-from pipeline.classical._prompts import box_inside, filled, polygon_mask
+from pipeline.classical._prompts import box_inside, filled, polygon_mask, refuse_together
 from pipeline.classical._regions import shrunk
 from pipeline.structures import LabelSpace, Prompt
 
@@ -13,7 +13,7 @@ from pipeline.structures import LabelSpace, Prompt
 class Snake(VotedSegments):
     """Kass, Witkin and Terzopoulos' active contour; kind 1 is its inside.
 
-    It starts from the prompt's polygon, else from the ellipse that its box holds, else from the one that the picture holds with
+    It starts from the prompt's polygon, or from the ellipse that its box holds, else from the one that the picture holds with
     a margin, and moves by a pixel at most in each step. Points and scribbles are not looked at.
 
     Parameters
@@ -53,11 +53,15 @@ class Snake(VotedSegments):
         max_side: int = 256,
     ):
         super().__init__(label_space)
-        if alpha < 0 or beta < 0 or gamma <= 0 or sigma < 0:
-            raise ValueError(f"snake: alpha {alpha}, beta {beta}, gamma {gamma}, sigma {sigma}; give >= 0, >= 0, > 0 and >= 0")
-        if iterations < 1 or corners < 5 or max_side < 1:
+        if not (0 <= alpha < np.inf and 0 <= beta < np.inf and 0 < gamma < np.inf and 0 <= sigma <= 100):
             raise ValueError(
-                f"snake: iterations {iterations}, corners {corners}, max_side {max_side}; give >= 1, >= 5 and >= 1"
+                f"snake: alpha {alpha}, beta {beta}, gamma {gamma}, sigma {sigma}; give >= 0, >= 0, > 0 and 0 to 100"
+            )
+        if not np.isfinite((w_line, w_edge)).all():
+            raise ValueError(f"snake: w_line {w_line}, w_edge {w_edge}; give finite weights")
+        if iterations < 1 or not 5 <= corners <= 2000 or max_side < 1:
+            raise ValueError(
+                f"snake: iterations {iterations}, corners {corners}, max_side {max_side}; give >= 1, 5 to 2000 and >= 1"
             )
         if not 0 <= margin < 0.5:
             raise ValueError(f"snake: margin is {margin}; give a share from 0 to below 0.5")
@@ -75,6 +79,7 @@ class Snake(VotedSegments):
 
     def _start(self, prompt: Prompt | None, shape: tuple[int, int]) -> np.ndarray:
         """(N, 2) x and y in pixels of the picture of `shape`: the curve before it moves."""
+        refuse_together(prompt, "box", "polygon", method="snake")
         if prompt is not None and prompt.polygon is not None:
             polygon_mask(prompt, shape)  # refuses what is no polygon inside the picture
             return evenly(np.asarray(prompt.polygon, np.float64), self.corners)

@@ -43,12 +43,14 @@ class SplitMerge(VotedRegions):
         place: float = 1.0,
     ):
         super().__init__(label_space, kinds=kinds, place=place)
-        if deviation < 0 or merge < 0 or min_size < 1:
+        if not 0 <= deviation < np.inf or not 0 <= merge < np.inf or min_size < 1:
             raise ValueError(
                 f"split_merge: deviation {deviation}, merge {merge}, min_size {min_size}; give 0 or more, and at least 1 px"
             )
-        if not 1 <= smallest <= largest or (smallest & (smallest - 1)) or (largest & (largest - 1)):
-            raise ValueError(f"split_merge: smallest {smallest}, largest {largest}; give powers of two, the first no larger")
+        if not 1 <= smallest <= largest <= 4096 or (smallest & (smallest - 1)) or (largest & (largest - 1)):
+            raise ValueError(
+                f"split_merge: smallest {smallest}, largest {largest}; give powers of two, the first no larger, to 4096"
+            )
         self.deviation, self.merge, self.largest, self.smallest = deviation, merge, largest, smallest
         self.min_size = min_size
 

@@ -47,7 +47,7 @@ class SuperpixelClassifier(TreeMethod):
     ):
         options = {"learner": learner, "trees": trees, "leaves": leaves, "balance": balance}
         super().__init__(label_space, **options, sigmas=sigmas, texture_sigma=texture_sigma, place=place)
-        if superpixels < 1 or compactness <= 0:
+        if superpixels < 1 or not 0 < compactness < np.inf:
             raise ValueError(
                 f"superpixel_classifier: superpixels {superpixels}, compactness {compactness}; give 1 or more, and > 0"
             )

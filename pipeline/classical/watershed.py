@@ -48,8 +48,8 @@ class Watershed(VotedRegions):
         super().__init__(label_space, kinds=kinds, place=place)
         if on not in RELIEFS:
             raise ValueError(f"watershed: on is {on!r}; choose {', '.join(RELIEFS)}")
-        if spacing < 1 or sigma < 0:
-            raise ValueError(f"watershed: spacing {spacing}, sigma {sigma}; give at least 1 px, and 0 px or more")
+        if not 1 <= spacing <= 1000 or not 0 <= sigma <= 100:
+            raise ValueError(f"watershed: spacing {spacing}, sigma {sigma}; give 1 to 1000 px, and 0 to 100 px")
         self.on, self.spacing, self.sigma, self.bright = on, spacing, sigma, bright
 
     def segments(self, image, prompt=None):
