@@ -1,6 +1,6 @@
-"""Read and write data/train: pictures decoded and resized once, in arrays that are mapped into memory.
+"""Read and write data/train: pictures decoded and resized once, plain or, where there are many, encoded.
 
-Pictures of one size share an array file. arrays.json is written last: a folder without it is unfinished.
+arrays.json is written last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import write_json, write_text
+from pipeline.array_files import ArrayFiles, ArrayWriter
+from pipeline.files import write_json
 from pipeline.provenance import file_hash
 from pipeline.resizing import resize_image, resize_labels, scaled_size
+from pipeline.shards import Shards, ShardWriter
 from pipeline.spread import spread
 from pipeline.structures import InstanceSet, LabelSpace, Target
 
 SPLITS = ("train", "val")
 INDEX = "arrays.json"
-OPEN_FILES = 128  # array files mapped at once: each holds a file descriptor, and sources have up to hundreds of sizes
+OBJECTS = "objects.jsonl"
+STORES = {"arrays": (ArrayWriter, ArrayFiles), "shards": (ShardWriter, Shards)}
 
 
-def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict) -> None:
-    """Decode the train and val splits of a data set once, on all cores, into array files.
+def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict, encode_above_gib: float = np.inf) -> None:
+    """Decode the train and val splits of a data set once, on all cores.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict) 
     folder : written anew; the same input gives the same bytes
     short_side : px of the shorter side of every picture; smaller ones are enlarged. None: native size
     policy : the options of `pipeline.transforms.augment`, kept with the arrays: a fit depends on both
+    encode_above_gib : where plain arrays would be larger, pictures are stored as JPEG in shards, labels as PNG: the disk reads
+        less, a processor decodes more. A number, not this machine's memory, so that all machines train on the same bytes
 
     Raises
     ------
@@ -44,13 +49,18 @@ def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict) 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INDEX).unlink(missing_ok=True)
     statistics, splits = _Statistics(space), {}
+    is_large = encode_above_gib < np.inf and _plain_bytes(dataset, short_side) > encode_above_gib * 2**30
+    storage = "shards" if is_large else "arrays"
     for split in SPLITS:
         shutil.rmtree(folder / split, ignore_errors=True)
         (folder / split).mkdir()
         if not dataset.ids(split):
             raise ValueError(f"{dataset.name}: split {split} has no image; training needs at least one in train and in val")
-        splits[split] = _write_split(dataset, split, folder / split, short_side, statistics if split == "train" else None)
+        add = statistics.add if split == "train" else lambda picture: None
+        splits[split] = _write_split(dataset, split, folder / split, short_side, storage, add)
     index = {
+        "storage": storage,
+        "has_things": dataset.has_things,
         "label_space": space.to_json(),
         "short_side": short_side,
         "policy": policy,
@@ -61,46 +71,47 @@ def write(dataset, folder: str | Path, *, short_side: int | None, policy: dict) 
     write_json(folder / INDEX, index)
 
 
+def _plain_bytes(dataset, short_side: int | None) -> int:
+    """What images and labels of both splits take as plain arrays."""
+    sizes = (scaled_size(*dataset.size(split, one), short_side) for split in SPLITS for one in dataset.ids(split))
+    return sum(height * width for height, width in sizes) * (3 + np.dtype(dataset.label_space.dtype).itemsize)
+
+
 @dataclass
 class _Picture:
-    """One resized sample."""
+    """One resized sample; `packed` is what the store keeps of image and labels."""
 
     id: str
     image: np.ndarray
     labels: np.ndarray
+    packed: tuple
     objects: list[dict] | None
 
 
-def _write_split(dataset, split: str, folder: Path, short_side: int | None, statistics: _Statistics | None) -> list[dict]:
-    """Write the array files of a split; where each picture lies, in the order of the ids."""
-    places, objects, counts = [], {}, {}
-    for picture in spread(partial(_prepare, dataset, split, short_side), dataset.ids(split), threads=os.cpu_count() or 1):
-        height, width = picture.labels.shape
-        row = counts.get((height, width), 0)
-        for kind, array in (("images", picture.image), ("labels", picture.labels)):
-            _append(folder / _file_name(kind, height, width), array, first=row == 0)
-        counts[height, width] = row + 1
-        places.append({"id": picture.id, "height": height, "width": width, "row": row})
-        if picture.objects is not None:
-            objects[picture.id] = picture.objects
-        if statistics is not None:
-            statistics.add(picture)
-    for (height, width), count in counts.items():
-        for kind, array in (("images", picture.image), ("labels", picture.labels)):
-            shape = (count, height, width, *array.shape[2:])
-            _write_header(folder / _file_name(kind, height, width), shape, array.dtype, mode="r+b")
-    if dataset.has_things:
-        write_text(folder / "instances.json", json.dumps(objects) + "\n")
+def _write_split(dataset, split: str, folder: Path, short_side: int | None, storage: str, see) -> list[dict]:
+    """Write the pictures of a split; where each lies, in the order of the ids. `see` is called with each."""
+    places, prepare = [], partial(_prepare, dataset, split, short_side, STORES[storage][0].packed)
+    with STORES[storage][0](folder) as store, (folder / OBJECTS).open("wb") as objects:
+        for picture in spread(prepare, dataset.ids(split), threads=os.cpu_count() or 1):
+            height, width = picture.labels.shape
+            place = {"id": picture.id, "height": height, "width": width, "place": list(store.add(*picture.packed))}
+            if picture.objects is not None:
+                place["objects"] = objects.tell()
+                objects.write(json.dumps(picture.objects).encode() + b"\n")
+            places.append(place)
+            see(picture)
+    if not dataset.has_things:
+        (folder / OBJECTS).unlink()
     return places
 
 
-def _prepare(dataset, split: str, short_side: int | None, one: str) -> _Picture:
+def _prepare(dataset, split: str, short_side: int | None, pack, one: str) -> _Picture:
     sample, space = dataset.sample(split, one), dataset.label_space
     height, width = scaled_size(*sample.shape, short_side)
     image = resize_image(sample.image, height, width)
     labels = resize_labels(sample.truth.semantic(space), height, width)
     objects = _encode(sample.objects(space).resized(height, width)) if dataset.has_things else None
-    return _Picture(one, image, labels, objects)
+    return _Picture(one, image, labels, pack(image, labels), objects)
 
 
 def _encode(objects: InstanceSet) -> list[dict]:
@@ -158,30 +169,8 @@ class _Statistics:
         }
 
 
-def _file_name(kind: str, height: int, width: int) -> str:
-    return f"{kind}_{height}x{width}.npy"
-
-
-def _append(path: Path, array: np.ndarray, *, first: bool) -> None:
-    """Add one row to a .npy file whose length is not known yet; the header is written again at the end."""
-    if first:
-        _write_header(path, (0, *array.shape), array.dtype, mode="wb")
-    try:
-        with path.open("ab") as file:
-            file.write(np.ascontiguousarray(array).data)
-    except OSError as error:  # a full disk does not say which file
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _write_header(path: Path, shape: tuple[int, ...], dtype: np.dtype, *, mode: str) -> None:
-    """The header keeps its length: NumPy leaves room for the first axis to grow."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    with path.open(mode) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-
-
 class TrainingArrays:
-    """The training arrays of a folder; array files are opened when they are first read.
+    """The training arrays of a folder; files are opened when they are first read.
 
     Parameters
     ----------
@@ -196,6 +185,7 @@ class TrainingArrays:
     class_pixels : (C,) int64, pixels of each class in the training split
     class_image_pixels : (C,) int64, labelled pixels of the training images in which the class occurs
     has_things : objects are stored too
+    storage : "arrays", plain, or "shards", encoded
     sha256 : name -> hash of every file; that of arrays.json covers the policy and the statistics
 
     Raises
@@ -215,59 +205,49 @@ class TrainingArrays:
         self.class_pixels = np.array(index["class_pixels"], np.int64)
         self.class_image_pixels = np.array(index["class_image_pixels"], np.int64)
         self.sha256 = {**index["sha256"], INDEX: file_hash(path)}
-        self.has_things = f"{SPLITS[0]}/instances.json" in self.sha256
-        self._splits = index["splits"]
+        self.has_things, self.storage, self._splits = index["has_things"], index["storage"], index["splits"]
 
     def split(self, name: str) -> ArraySplit:
         """The pictures of "train" or "val"."""
         if name not in self._splits:
             raise ValueError(f"{self.folder}: no split {name!r}; choose one of: {', '.join(self._splits)}")
-        return ArraySplit(self.folder / name, self._splits[name])
+        return ArraySplit(self.folder / name, self._splits[name], storage=self.storage)
 
 
 class ArraySplit:
-    """The pictures of one split, by index. Maps are opened on first use in each process: it pickles and forks.
+    """The pictures of one split, by index. Files are opened on first use in each process: it pickles and forks.
 
     Parameters
     ----------
     folder : of the split
-    places : id, height, width and row in the array file of each picture
+    places : of each picture: id, height, width, its place in the store, and where it has objects, that in their file
     """
 
-    def __init__(self, folder: Path, places: list[dict]):
+    def __init__(self, folder: Path, places: list[dict], *, storage: str):
         self.folder = folder
         self.ids = [place["id"] for place in places]
         self.sizes = [(place["height"], place["width"]) for place in places]
-        self._rows = [place["row"] for place in places]
-        self._open: dict[str, np.ndarray] = {}
+        self._places = [place["place"] for place in places]
+        self._objects = [place.get("objects") for place in places]
+        self._store = STORES[storage][1](folder)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "_objects"} | {"_open": {}}
-
     def image(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, a read-only view of the file."""
-        return self._map("images", index)
+        """(H, W, 3) uint8 RGB, read-only where it is a view of a file."""
+        return self._store.image(self.sizes[index], *self._places[index])
 
     def target(self, index: int, *, with_instances: bool = False) -> Target:
-        """The truth; labels are a read-only view of the file. Objects are decoded where asked for; none without things."""
-        target = Target(self._map("labels", index))
+        """The truth. Objects are decoded where asked for; none without things."""
+        target = Target(self._store.labels(self.sizes[index], *self._places[index]))
         if not with_instances:
             return target
-        return replace(target, instances=_decode(self._objects.get(self.ids[index], []), *self.sizes[index]))
+        return replace(target, instances=_decode(self._objects_of(index), *self.sizes[index]))
 
-    @cached_property
-    def _objects(self) -> dict[str, list[dict]]:
-        path = self.folder / "instances.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def _map(self, kind: str, index: int) -> np.ndarray:
-        name = _file_name(kind, *self.sizes[index])
-        if name not in self._open:
-            if len(self._open) >= OPEN_FILES:
-                self._open.clear()
-            # a plain array over the map: slicing np.memmap itself costs more than reading a small picture
-            self._open[name] = np.asarray(np.lib.format.open_memmap(self.folder / name, mode="r"))
-        return self._open[name][self._rows[index]]
+    def _objects_of(self, index: int) -> list[dict]:
+        if self._objects[index] is None:
+            return []
+        with (self.folder / OBJECTS).open("rb") as file:
+            file.seek(self._objects[index])
+            return json.loads(file.readline())

@@ -72,6 +72,7 @@ class Policy(Section):
 
 class Augment(Section):
     short_side: Positive | None
+    encode_above_gib: Annotated[float, Field(ge=0)] = 8.0
     policy: Policy
 
 

@@ -72,6 +72,10 @@ class Dataset:
         """The image as it is stored, JPEG or PNG."""
         return self.folder / "images" / split / self._entry(split, id).file_name
 
+    def size(self, split: str, id: str) -> tuple[int, int]:
+        """Height and width of an image, without opening it."""
+        return self._entry(split, id).size
+
     def sample(self, split: str, id: str) -> Sample:
         """Open one sample; where the data has things, `instances` holds every object of it.
 
@@ -110,8 +114,8 @@ class Dataset:
             for one in read_json(self.folder / f"instances_{split}.json")["annotations"]:
                 objects.setdefault(one["image_id"], []).append(one)
         return {
-            id: _Entry(image["file_name"], segments[image["id"]], objects.get(image["id"], []))
-            for id, image in zip(ids, maps["images"], strict=True)
+            id: _Entry(one["file_name"], (one["height"], one["width"]), segments[one["id"]], objects.get(one["id"], []))
+            for id, one in zip(ids, maps["images"], strict=True)
         }
 
 
@@ -137,6 +141,7 @@ class _Entry:
     """What the COCO tables say about one image."""
 
     file_name: str
+    size: tuple[int, int]
     segments: list[dict]
     objects: list[dict]
 

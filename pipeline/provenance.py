@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def code_files(*starts: str, root: Path = ROOT) -> list[str]:
 
 def _imports(path: Path, root: Path) -> list[str]:
     modules = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _that_run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -60,6 +60,14 @@ def _imports(path: Path, root: Path) -> list[str]:
             stem = module.replace(".", "/")
             files += [one for one in (f"{stem}.py", f"{stem}/__init__.py") if (root / one).is_file()]
     return files
+
+
+def _that_run(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and all below it, but for what only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from _that_run(child)
 
 
 def _is_table(path: Path) -> bool:

@@ -18,11 +18,13 @@ def main(argv: list[str] | None = None) -> None:
 
     params = load_params()
     policy, folder = params.augment.policy.model_dump(), Path("data/train")
-    arrays.write(Dataset(Path("data/dataset")), folder, short_side=params.augment.short_side, policy=policy)
+    given = {"short_side": params.augment.short_side, "encode_above_gib": params.augment.encode_above_gib}
+    arrays.write(Dataset(Path("data/dataset")), folder, policy=policy, **given)
     written = arrays.TrainingArrays(folder)
     train, val = written.split("train"), written.split("val")
     preview.contact_sheet(train, folder / "preview.png", label_space=written.label_space, policy=policy, seed=params.seed)
-    print(f"augment: {len(train)} train and {len(val)} val pictures, {len(set(train.sizes))} sizes in train")
+    sizes = len(set(train.sizes))
+    print(f"augment: {len(train)} train and {len(val)} val pictures, {sizes} sizes in train, stored as {written.storage}")
 
 
 if __name__ == "__main__":

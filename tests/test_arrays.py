@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pipeline import arrays
+from pipeline import array_files, arrays, shards
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Sample
 
 SPACE = LabelSpace(("ground", "ball"), ((10, 20, 30), (200, 100, 0)), (False, True))
@@ -27,6 +27,9 @@ class Samples:
 
     def ids(self, split):
         return [name for part, name in self.found if part == split]
+
+    def size(self, split, name):
+        return self.found[split, name].shape
 
     def sample(self, split, name):
         return self.found[split, name]
@@ -51,8 +54,9 @@ def random_samples(space=SPACE, sizes=((6, 8), (8, 6), (6, 8))):
     ]
 
 
-def written(samples, folder, *, space=SPACE, short_side=None):
-    arrays.write(Samples(samples, space), folder, short_side=short_side, policy=POLICY)
+def written(samples, folder, *, space=SPACE, short_side=None, encode_above_gib=8.0):
+    options = {"short_side": short_side, "policy": POLICY, "encode_above_gib": encode_above_gib}
+    arrays.write(Samples(samples, space), folder, **options)
     return arrays.TrainingArrays(folder)
 
 
@@ -153,7 +157,7 @@ def test_pictures_without_objects_and_data_without_things_give_none(tmp_path):
         objects = found.split("train").target(0, with_instances=True).instances
         assert (len(objects), objects.shape) == (0, (4, 4))
         assert found.has_things is space.has_things
-        assert (tmp_path / space.names[1] / "train/instances.json").exists() is space.has_things
+        assert (tmp_path / space.names[1] / "train/objects.jsonl").exists() is space.has_things
 
 
 def test_more_than_254_classes_take_16_bits(tmp_path):
@@ -191,13 +195,13 @@ def test_writing_again_leaves_nothing_of_before(tmp_path):
 
 
 def test_many_sizes_need_few_open_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "OPEN_FILES", 3)
+    monkeypatch.setattr(array_files, "OPEN_FILES", 3)
     samples = random_samples(sizes=[(4, width) for width in range(4, 16)])
     split = written(samples, tmp_path).split("train")
     views = [split.image(index) for index in range(len(split))]
     for view, one in zip(views, samples, strict=False):  # a view stays valid after its file left the list
         np.testing.assert_array_equal(view, one.image)
-    assert len(split._open) <= 3
+    assert len(split._store._open) <= 3
 
 
 def test_views_are_read_only(tmp_path):
@@ -274,12 +278,77 @@ def test_arrays_json_holds_no_path(tmp_path):
     assert list(json.loads(text)["sha256"]) == [
         "train/images_6x8.npy",
         "train/images_8x6.npy",
-        "train/instances.json",
         "train/labels_6x8.npy",
         "train/labels_8x6.npy",
+        "train/objects.jsonl",
         "val/images_6x8.npy",
         "val/images_8x6.npy",
-        "val/instances.json",
         "val/labels_6x8.npy",
         "val/labels_8x6.npy",
+        "val/objects.jsonl",
     ]
+
+
+def gradients(sizes=((48, 64), (64, 48), (48, 64))):
+    """Smooth pictures, as JPEG expects them."""
+    samples = random_samples(sizes=sizes)
+    for number, one in enumerate(samples):
+        down, right = np.indices(one.shape)
+        one.image[...] = np.stack([2 * down, 2 * right, down + right + number], axis=2)
+    return samples
+
+
+def test_large_data_is_encoded_and_comes_back(tmp_path):
+    samples = gradients()
+    plain_gib = sum(one.truth.segments.size * 4 for one in samples) / 2**30
+    assert written(samples, tmp_path / "at", encode_above_gib=plain_gib).storage == "arrays"
+    found = written(samples, tmp_path / "above", encode_above_gib=plain_gib * 0.999)
+    assert found.storage == "shards"
+    assert sorted(found.sha256) == ["arrays.json"] + [
+        f"{split}/{file}" for split in ("train", "val") for file in ("objects.jsonl", "shard_0.arrow")
+    ]
+    for name in ("train", "val"):
+        split, wanted = found.split(name), [one for one in samples if one.split == name]
+        assert split.sizes == [(48, 64), (64, 48), (48, 64)]
+        for index, one in enumerate(wanted):
+            image = split.image(index)
+            assert image.dtype == np.uint8 and image.shape == one.image.shape
+            assert np.abs(image.astype(int) - one.image).mean() < 1.5
+            np.testing.assert_array_equal(split.target(index).labels, one.truth.semantic(SPACE))
+    plain = written(samples, tmp_path / "at")
+    assert (found.mean == plain.mean).all() and (found.class_pixels == plain.class_pixels).all()
+
+
+def test_shards_are_cut_at_their_size_and_travel(tmp_path, monkeypatch):
+    samples = gradients(sizes=[(16, 16 + index) for index in range(5)])
+    whole = written(samples, tmp_path / "whole", encode_above_gib=0)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
+    found = written(samples, tmp_path / "cut", encode_above_gib=0)
+    assert len(list((tmp_path / "cut/train").glob("shard_*.arrow"))) == 5
+    split = found.split("train")
+    for index in range(5):
+        np.testing.assert_array_equal(split.image(index), whole.split("train").image(index))
+    here = _read(split)
+    assert len(pickle.dumps(split)) < 2000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(_read, (split,))
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_shards_keep_16_bit_labels_and_their_bytes(tmp_path):
+    wide = LabelSpace(tuple(f"c{index}" for index in range(300)), ((0, 0, 0),) * 300, (False,) * 300)
+    labels, image = np.array([[299, 65535]], np.uint16), np.zeros((1, 2, 3), np.uint8)
+    samples = [sample(split, split, labels, image, space=wide) for split in ("train", "val")]
+    first, second = (written(samples, tmp_path / name, space=wide, encode_above_gib=0) for name in "ab")
+    np.testing.assert_array_equal(first.split("val").target(0).labels, labels)
+    assert first.sha256 == second.sha256
+    assert not list(tmp_path.rglob("objects.jsonl"))
+
+
+def test_a_damaged_picture_in_a_shard_is_named(tmp_path):
+    split = written(gradients(), tmp_path, encode_above_gib=0).split("train")
+    path = tmp_path / "train/shard_0.arrow"
+    path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"\0\0\0"))
+    with pytest.raises(ValueError, match=r"shard_0\.arrow: row 0 is damaged; run `dvc repro -f augment`"):
+        split.image(0)

@@ -13,7 +13,8 @@ def code(tmp_path):
     for name, text in {
         "stages/train.py": "def main():\n    from pipeline import loop\n",
         "pipeline/__init__.py": "",
-        "pipeline/loop.py": "import numpy\nfrom pipeline.parts import fast\nimport pipeline.tracking\n",
+        "pipeline/loop.py": "import numpy\nfrom pipeline.parts import fast\nimport pipeline.tracking\n"
+        "if TYPE_CHECKING:\n    from pipeline import other\n",
         "pipeline/tracking.py": "import pipeline.other\n",
         "pipeline/other.py": "",
         "pipeline/parts/__init__.py": '"""A table."""\nPARTS = {"slow": "pipeline.parts.slow:slow"}\n',
