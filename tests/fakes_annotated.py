@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -82,6 +83,31 @@ def write_darwin(root: Path, items: dict[str, list]) -> Path:
         folder, _, stem = name.rpartition("/")
         content = darwin(f"{stem}.png", annotations, path=f"/{folder}")
         write_json(root / "annotations" / f"{name}.json", content)
+    return root
+
+
+def yolo_line(category: int, points: list) -> str:
+    """A line of a file of labels: x and y as shares of the width and the height."""
+    shares = (np.array(points, float) / [WIDTH, HEIGHT]).ravel()
+    return " ".join([str(category), *(f"{share:.10g}" for share in shares)])
+
+
+def write_yolo(root: Path, labels: dict[str, list[str]], *, layout: str = "images/{split}/{name}", **data) -> Path:
+    """data.yaml and for each SPLIT/NAME an image and its lines.
+
+    `layout` is "images/{split}/{name}" as in Ultralytics' own data sets, or "{split}/images/{name}" as Roboflow exports.
+    """
+    for seed, (key, lines) in enumerate(labels.items()):
+        split, _, name = key.partition("/")
+        image = root / layout.format(split=split, name=f"{name}.png")
+        fakes.save(image, fakes.picture(seed))
+        label = Path(str(image).replace("/images/", "/labels/")).with_suffix(".txt")
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    folders = {
+        split: layout.format(split=split, name="").rstrip("/") for split in dict.fromkeys(key.split("/")[0] for key in labels)
+    }
+    (root / "data.yaml").write_text(yaml.safe_dump({"names": {0: "cat", 1: "dog"}, **folders} | data), encoding="utf-8")
     return root
 
 

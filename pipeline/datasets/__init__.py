@@ -9,10 +9,12 @@ READERS = {
     "darwin_json": "pipeline.datasets.darwin_json:read",
     "folder": "pipeline.datasets.folder:read",
     "labelme": "pipeline.datasets.labelme:read",
+    "open_images_v6": "pipeline.datasets.open_images_v6:read",
     "oxford_pet": "pipeline.datasets.oxford_pet:read",
     "penn_fudan": "pipeline.datasets.penn_fudan:read",
     "shapes": "pipeline.datasets.shapes:read",
     "voc2012": "pipeline.datasets.voc2012:read",
+    "yolo_segmentation": "pipeline.datasets.yolo_segmentation:read",
 }
 
 # reader -> how to get a data set that no program can fetch

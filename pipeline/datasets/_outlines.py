@@ -52,7 +52,7 @@ class Outlines:
         count = doubtful_pixels(corners, self.height, self.width)
         crossing = find_crossing(corners) if count else None
         if crossing:
-            x, y = crossing
+            x, y = np.round(crossing, 6)  # what stands a hair before a pixel is that pixel's
             message = f"crosses itself at ({x:g}, {y:g}) and goes around {count} pixels twice or backwards; draw it again"
             pixel = min(max(int(x), 0), self.width - 1), min(max(int(y), 0), self.height - 1)
             self.remarks.append(self._fault("crossing_outline", message, pixel))
