@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> None:
         with ProcessPoolExecutor() as pool:
             list(pool.map(partial(generate, root / "source"), range(count), chunksize=32))
         print(
-            f"{count:,} pictures of {SIDE} x {SIDE} px\n\n| | s | pictures/s | peak memory, MB |\n| --- | ---: | ---: | ---: |"
+            f"{count:,} pictures of {SIDE} x {SIDE} px\n")
+        print("| | s | pictures/s | peak memory, MB |\n| --- | ---: | ---: | ---: |"
         )
         shares = {"train": 0.8, "val": 0.1, "test": 0.1}
         convert = partial(write, folder=root / "dataset", splits=shares, seed=0, rules={}, origin={}, root=root / "source")
