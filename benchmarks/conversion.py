@@ -92,10 +92,8 @@ def main(argv: list[str] | None = None) -> None:
             (root / name).mkdir(parents=True)
         with ProcessPoolExecutor() as pool:
             list(pool.map(partial(generate, root / "source"), range(count), chunksize=32))
-        print(
-            f"{count:,} pictures of {SIDE} x {SIDE} px\n")
-        print("| | s | pictures/s | peak memory, MB |\n| --- | ---: | ---: | ---: |"
-        )
+        print(f"{count:,} pictures of {SIDE} x {SIDE} px\n")
+        print("| | s | pictures/s | peak memory, MB |\n| --- | ---: | ---: | ---: |")
         shares = {"train": 0.8, "val": 0.1, "test": 0.1}
         convert = partial(write, folder=root / "dataset", splits=shares, seed=0, rules={}, origin={}, root=root / "source")
         source = partial(reader.read, root / "source", classes=CLASSES)
