@@ -1,7 +1,8 @@
 """Are params.yaml, the names in it and their options right? `python -m pipeline.check` answers before any work starts.
 
 Every stage asks first, so that a misspelt option of the last network is an error in the first second.
-The options are compared with the signature in the entry's source file: nothing heavy is imported.
+The options are compared with the signature in the entry's source file: nothing heavy is imported. The command alone also builds
+the classical methods whose options are searched, with every combination of these.
 """
 
 import argparse
@@ -148,12 +149,24 @@ def postprocess_faults(entries: object, *, place: str) -> list[str]:
     return faults
 
 
+def _refuse_what_cannot_be_built(params: config.Params, path: str) -> None:
+    from pipeline.search import build_faults  # heavy
+
+    faults = []
+    for key, entry in params.classical.items():
+        if entry.fit.search:  # to import every method would take seconds
+            faults += build_faults(entry.fit.model_dump(), place=f"{path}: classical.{key}.fit.search")
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", nargs="?", default="params.yaml", help="the params file; params.yaml where left out")
     arguments = parser.parse_args(argv)
     try:
         params = load_params(arguments.path)
+        _refuse_what_cannot_be_built(params, arguments.path)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """The options of a classical method that are searched on the validation split, and how."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from pipeline.structures import LabelSpace, Sample
 from pipeline.table import look_up
 
 SEARCH_IMAGES = 60  # of each split, evenly spread: what a setting is fitted on, and what it is scored on
+BUILT = 10_000  # combinations at most that are built to see whether they can be; that takes a second
 
 
 def build(name: str, options: dict, label_space: LabelSpace, *, threads: int) -> Method:
@@ -20,6 +21,24 @@ def build(name: str, options: dict, label_space: LabelSpace, *, threads: int) ->
     method = look_up(METHODS, name, kind="classical method")(label_space, **options)
     method.threads = threads
     return method
+
+
+def settings(fit: dict) -> Iterator[dict]:
+    """Every combination of the values that the `search` of an entry's fit half tries, option -> value."""
+    for values in itertools.product(*fit["search"].values()):
+        yield dict(zip(fit["search"], values, strict=True))
+
+
+def build_faults(fit: dict, *, place: str) -> list[str]:
+    """What a method itself refuses of the combinations of an entry's options; each fault once, with the first that has it."""
+    space, faults = LabelSpace(("background", "object"), ((0, 0, 0), (255, 255, 255)), (False, False)), {}
+    for setting in itertools.islice(settings(fit), BUILT):
+        try:
+            build(fit["method"], fit["options"] | setting, space, threads=1)
+        except ValueError as error:
+            tried = ", ".join(f"{option} {value}" for option, value in setting.items())
+            faults.setdefault(str(error), f"{place}: {tried}: {error}")
+    return list(faults.values())
 
 
 def best_options(fit: dict, dataset: Dataset, *, seed: int, threads: int) -> tuple[dict, list[dict]]:
@@ -38,16 +57,17 @@ def best_options(fit: dict, dataset: Dataset, *, seed: int, threads: int) -> tup
 
     Raises
     ------
-    ValueError : there is no validation image to search on.
+    ValueError : there is no validation image to search on, or the method refuses a combination.
     """
     if not fit["search"]:
         return fit["options"], []
     train, validation = (_Chosen(dataset, split) for split in ("train", "val"))
     if not len(validation):
         raise ValueError("search: the data set has no validation image to search on; set search: {}, or dataset.splits.val")
+    if faults := build_faults(fit, place="search"):
+        raise ValueError("\n".join(faults))
     rows = []
-    for values in itertools.product(*fit["search"].values()):
-        setting = dict(zip(fit["search"], values, strict=True))
+    for setting in settings(fit):
         method = build(fit["method"], fit["options"] | setting, dataset.label_space, threads=threads)
         method.fit(train, np.random.default_rng(seed))
         rows.append({**setting, "val_miou": _miou(method, validation)})

@@ -93,6 +93,38 @@ def test_faults_of_a_search_are_told_before_any_work(tmp_path, method, options, 
         check.load_params(tmp_path / "params.yaml")
 
 
+def test_a_combination_that_cannot_be_built_is_found_by_the_check(tmp_path, capsys):
+    # each value is right beside the first of the other option: 32 below 64, and 16 above 2
+    searched = {"largest": [64, 16], "smallest": [2, 32]}
+    params = yaml.safe_load((ROOT / "presets/shapes.yaml").read_text())
+    entry = {"method": "split_merge", "options": {}, "search": searched}
+    params["classical"] = {"tried": {"fit": entry, "predict": {}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert check.main([str(tmp_path / "params.yaml")]) == 1
+    assert capsys.readouterr().err.replace(f"{tmp_path}/", "") == (
+        "params.yaml: classical.tried.fit.search: largest 16, smallest 32: split_merge: smallest 32, largest 16; "
+        "give powers of two, the first no larger, to 4096\n"
+    )
+    dataset = Tiny(train=2, val=2)
+    with pytest.raises(ValueError, match="search: largest 16, smallest 32: split_merge"):
+        search.best_options(entry, dataset, seed=0, threads=1)
+    assert dataset.opened == []
+
+
+def test_so_many_are_built_and_each_fault_is_told_once():
+    found = search.build_faults(fit(clusters=[0, 1, 0], sample_pixels=list(range(1, 9000))), place="here")
+    assert [fault.split(": kmeans: ")[0] for fault in found] == [
+        "here: clusters 0, sample_pixels 1",
+        "here: clusters 1, sample_pixels 1",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.name)
+def test_all_that_a_preset_searches_can_be_built(path):
+    for entry in check.load_params(path).classical.values():
+        assert search.build_faults(entry.fit.model_dump(), place="here") == []
+
+
 def test_the_stage_keeps_what_was_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = Tiny(train=3, val=2)
