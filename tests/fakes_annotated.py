@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import yaml
@@ -108,6 +109,59 @@ def write_yolo(root: Path, labels: dict[str, list[str]], *, layout: str = "image
         split: layout.format(split=split, name="").rstrip("/") for split in dict.fromkeys(key.split("/")[0] for key in labels)
     }
     (root / "data.yaml").write_text(yaml.safe_dump({"names": {0: "cat", 1: "dog"}, **folders} | data), encoding="utf-8")
+    return root
+
+
+def cvat_shape(kind: str, label: str, **attributes) -> str:
+    """A shape as CVAT writes it; an attribute of the object stands in it."""
+    given = {"label": label, "source": "manual", "occluded": 0} | attributes | {"z_order": attributes.get("z_order", 0)}
+    written = " ".join(f"{key}={quoteattr(str(value))}" for key, value in given.items())
+    return f'<{kind} {written}>\n<attribute name="colour">red</attribute>\n</{kind}>'
+
+
+def cvat_polygon(label: str, points: list, **more) -> str:
+    return cvat_shape("polygon", label, points=";".join(f"{x:.2f},{y:.2f}" for x, y in points), **more)
+
+
+def cvat_mask(label: str, mask: np.ndarray, *, left: int, top: int, width: int, height: int, **more) -> str:
+    """The part of a mask within a window, as CVAT writes it."""
+    pairs = runs(mask[top : top + height, left : left + width].ravel())
+    lengths = [0] * (pairs[0][0] == 1) + [count for _, count in pairs]
+    window = {"left": left, "top": top, "width": width, "height": height}
+    return cvat_shape("mask", label, rle=", ".join(map(str, lengths)), **window, **more)
+
+
+CVAT_LABELS = (("cat", "#ff0102", "any"), ("dog", "#0a0B0c", "polygon"), ("night", "#000000", "tag"))
+
+
+def write_cvat(root: Path, images: dict[str, list[str]], *, labels=CVAT_LABELS, subsets: bool = False) -> Path:
+    """images/NAME and annotations.xml; with `subsets` as a project exports it, the first folder of each name its subset."""
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        "<annotations>",
+        "<version>1.1</version>",
+        "<meta>",
+        "<task>",
+        "<labels>",
+    ]
+    for name, colour, kind in labels:
+        lines += ["<label>", f"<name>{escape(name)}</name>", f"<color>{colour}</color>", f"<type>{kind}</type>"]
+        lines += [
+            "<attributes>",
+            "<attribute>",
+            "<name>colour</name>",
+            "<mutable>False</mutable>",
+            "</attribute>",
+            "</attributes>",
+        ]
+        lines += ["</label>"]
+    lines += ["</labels>", "<owner>", "<username>name</username>", "</owner>", "</task>", "</meta>"]
+    for number, (name, shapes) in enumerate(images.items()):
+        fakes.save(root / "images" / name, fakes.picture(number))
+        subset, _, inner = name.partition("/")
+        about = f"name={quoteattr(inner)} subset={quoteattr(subset)} task_id='4'" if subsets else f"name={quoteattr(name)}"
+        lines += [f'<image id="{number}" {about} width="{WIDTH}" height="{HEIGHT}">', *shapes, "</image>"]
+    (root / "annotations.xml").write_text("\n".join([*lines, "</annotations>", ""]), encoding="utf-8")
     return root
 
 

@@ -6,6 +6,7 @@ READERS = {
     "cityscapes": "pipeline.datasets.cityscapes:read",
     "coco": "pipeline.datasets.coco:read",
     "coco_json": "pipeline.datasets.coco_json:read",
+    "cvat_images_xml": "pipeline.datasets.cvat_images_xml:read",
     "darwin_json": "pipeline.datasets.darwin_json:read",
     "folder": "pipeline.datasets.folder:read",
     "labelme": "pipeline.datasets.labelme:read",

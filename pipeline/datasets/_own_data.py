@@ -123,12 +123,12 @@ def read_json(path: Path, file: str) -> Any:
         raise FaultError([Fault("unreadable_annotation", file, f"is no JSON, or damaged: {error}")]) from None
 
 
-def check_size(pixels: np.ndarray, width: object, height: object, file: str) -> None:
+def check_size(pixels: np.ndarray, width: object, height: object, file: str, *, about: str = "") -> None:
     """FaultError where an annotation says another size of its image than (H, W, 3) `pixels` have; None: it says none."""
     is_tall, is_wide = pixels.shape[:2]
     said = f"{width or is_wide}x{height or is_tall}"
     if said != f"{is_wide}x{is_tall}":
-        message = f"is for an image of {said}, its image is {is_wide}x{is_tall} (width x height); annotate it again"
+        message = f"{about}is for an image of {said}, its image is {is_wide}x{is_tall} (width x height); annotate it again"
         raise FaultError([Fault("size_mismatch", file, message, value=said)])
 
 
@@ -173,7 +173,8 @@ def official_splits(found: Iterable[str]) -> dict[str, str | None]:
     >>> official_splits(["train", "val"])
     {'train': 'trainval', 'val': 'test'}
     """
-    found = [split for split in SPLITS if split in set(found)]
+    there = set(found)
+    found = [split for split in SPLITS if split in there]
     if len(found) == 1:
         return {found[0]: None}
     names: dict[str, str | None] = {split: split for split in found}

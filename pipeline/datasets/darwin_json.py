@@ -6,7 +6,6 @@ darwin/exporter/formats/mask.py). `darwin dataset pull` writes images/ and relea
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,8 +85,7 @@ def read(
 
 def _pairs(folder: Path, found: dict[str, Path], root: Path) -> tuple[dict[str, Path], set[str], list[Fault]]:
     """(image -> its .json file, the labels of annotations with an area, faults); other .json files are passed over."""
-    files: dict[str, Path] = {}
-    labels: set[str] = set()
+    files, labels = {}, set()
     faults, alike, has_folders = [], own.by_folded(found), any("/" in key for key in found)
     for path in own.files_below(folder, ".json"):
         file = name_of(path, root)
@@ -197,11 +195,9 @@ def _mask(annotation: dict, layer: dict[str, np.ndarray] | None, outlines: Outli
         (x, y), (across, down) = _points([given, {"x": given.get("w"), "y": given.get("h")}], outlines)
         mask = outlines.box(x, y, x + across, y + down)
     elif kind == "ellipse":
-        centre, radii = _points([given.get("center"), given.get("radius")], outlines)
-        angle = given.get("angle", 0)
-        if isinstance(angle, bool) or not isinstance(angle, int | float) or not math.isfinite(angle):
-            raise OutlineError(f"its angle is {angle!r}; wanted radians")
-        mask = outlines.ellipse(centre, radii, math.degrees(angle))
+        angle = {"x": given.get("angle", 0), "y": 0}  # in radians
+        centre, radii, (turn, _) = _points([given.get("center"), given.get("radius"), angle], outlines)
+        mask = outlines.ellipse(centre, radii, np.degrees(turn))
     else:
         mask = _polygon(given, outlines)
     if not mask.any():
