@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -24,12 +21,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.duplicates import Fingerprint, Seen, find_alike_names, find_duplicates, fingerprint
+from pipeline.duplicates import fingerprint
 from pipeline.files import write_csv
 from pipeline.rules import LEVELS, RULES
+from pipeline.set_checks import Look, find_conversion, find_set_faults, is_grey
 from pipeline.sources import Fault, FaultError, Record, Source
-from pipeline.splits import find_faults
 from pipeline.structures import LabelSpace, Sample
+from pipeline.worker_pool import in_processes
 
 COLUMNS = ("level", "rule", "file", "x", "y", "value", "message")
 FEW = 64  # records; below it, starting worker processes costs more than it saves
@@ -53,8 +51,7 @@ class _Inspected:
     """What a worker sends back about a record: small, the picture stays there."""
 
     faults: tuple[Fault, ...]
-    fingerprint: Fingerprint | None = None  # None: the record could not be opened
-    classes: frozenset[int] = frozenset()
+    look: Look | None = None  # None: the record could not be opened
     kept: Any = None
 
 
@@ -92,12 +89,13 @@ def inspect(
     name_of = partial(_name_of, root=root)
     records, faults = _one_of_each_id(source.records, name_of)
     work = partial(_inspect, label_space=source.label_space, name_of=name_of, stopping=stopping, keep=keep)
-    results = list(zip(records, _run(work, records, workers), strict=True))
+    done = in_processes(work, records, workers=workers or os.cpu_count() or 1, description="check", few=FEW)
+    results = list(zip(records, done, strict=True))
     faults += [*source.faults, *(fault for _, result in results for fault in result.faults)]
-    faults += _whole_set(source, results, name_of)
+    faults += find_set_faults(source, [(record, result.look) for record, result in results if result.look], name_of)
     rows = _rows(faults, levels)
     write_csv(table, rows, columns=COLUMNS)
-    opened = [(record, result.kept) for record, result in results if result.fingerprint is not None]
+    opened = [(record, result.kept) for record, result in results if result.look]
     _print_summary(source.name, rows, left_out=len(source.records) - len(opened), total=len(source.records))
     errors = [fault for fault in faults if levels.get(fault.rule, "error") == "error"]
     if errors:
@@ -114,51 +112,31 @@ def _levels(rules: Mapping[str, str]) -> dict[str, str]:
     return {rule: rules.get(rule, level) for rule, (level, _) in RULES.items()}
 
 
-def _run(work: Callable[[Record], _Inspected], records: Sequence[Record], workers: int | None) -> Iterator[_Inspected]:
-    """`work` on every record, in order, with a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
-
-    workers = workers or os.cpu_count() or 1
-    show = partial(track, description="check", total=len(records), console=Console(stderr=True), transient=True)
-    if workers == 1 or len(records) < FEW:
-        yield from show(map(work, records))
-        return
-    # spawn: a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker) as pool:
-        try:
-            yield from show(pool.map(work, records, chunksize=8))
-        except BrokenProcessPool:
-            message = "a worker process was killed, most likely for want of memory; free some, or use fewer cores"
-            raise ValueError(message) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # the workers hold each other's pipes open: when the parent is killed, nothing else would tell them
-    multiprocessing.parent_process().join()
-    os._exit(1)
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """What OpenCV says of a damaged file on the console, the table says better."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _inspect(record: Record, *, label_space: LabelSpace, name_of, stopping: frozenset[str], keep) -> _Inspected:
     """Open one record, check it, and keep what the caller wants of it."""
     remarks: tuple[Fault, ...] = ()
     try:
-        sample = record.decode()
+        with _quiet_opencv():
+            sample = record.decode()
         remarks = sample.remarks
         faults, classes = _check(sample, label_space, name_of(record))
     except FaultError as error:
         return _Inspected((*remarks, *error.faults))
-    faults = [*remarks, *faults]
+    faults = [*remarks, *find_conversion(record.image_file, name_of(record, record.image_file)), *faults]
     wanted = keep is not None and not any(fault.rule in stopping for fault in faults)
     kept = keep(record, sample) if wanted else None
-    return _Inspected(tuple(faults), fingerprint(sample.image), classes, kept)
+    return _Inspected(tuple(faults), Look(fingerprint(sample.image), classes, is_grey(sample.image)), kept)
 
 
 def _check(sample: Sample, label_space: LabelSpace, file: str) -> tuple[list[Fault], frozenset[int]]:
@@ -183,22 +161,6 @@ def _check(sample: Sample, label_space: LabelSpace, file: str) -> tuple[list[Fau
     return [], frozenset(classes)
 
 
-def _whole_set(source: Source, results: Sequence[tuple[Record, _Inspected]], name_of) -> list[Fault]:
-    """What is wrong with the data set as a whole."""
-    faults = []
-    if not source.records and not source.faults:
-        faults.append(Fault("no_image", "(data set)", "the source holds no image; check its path and the reader's options"))
-    opened = [(record, result) for record, result in results if result.fingerprint is not None]
-    used = frozenset().union(*(result.classes for _, result in opened))
-    for index, name in enumerate(source.label_space.names):
-        if index not in used and opened:
-            message = f"no mask holds {name!r} (label {index}); does another value stand for it, such as 255?"
-            faults.append(Fault("unused_class", "(data set)", message, value=name))
-    faults += find_faults(source.records, usable=[record for record, _ in opened])
-    faults += find_alike_names({record.id: name_of(record) for record in source.records})
-    return faults + find_duplicates([Seen(name_of(record), record.split, result.fingerprint) for record, result in opened])
-
-
 def _one_of_each_id(records: Sequence[Record], name_of) -> tuple[list[Record], list[Fault]]:
     """The first record of every id, and a fault for each other one."""
     first: dict[str, Record] = {}
@@ -210,9 +172,9 @@ def _one_of_each_id(records: Sequence[Record], name_of) -> tuple[list[Record], l
     return list(first.values()), faults
 
 
-def _name_of(record: Record, *, root: Path | None) -> str:
-    """The record's first file, relative to `root`; its id where it has none."""
-    file = next(iter([*record.truth_files, *([record.image_file] if record.image_file else [])]), None)
+def _name_of(record: Record, file: Path | None = None, *, root: Path | None) -> str:
+    """A file of the record, the first where none is given, relative to `root`; its id where it has none."""
+    file = file or next(iter([*record.truth_files, *([record.image_file] if record.image_file else [])]), None)
     if file is None:
         return record.id
     return file.relative_to(root).as_posix() if root and file.is_relative_to(root) else file.name

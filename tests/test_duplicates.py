@@ -1,6 +1,9 @@
+import cv2
 import numpy as np
+import pytest
 
-from pipeline.duplicates import Seen, find_duplicates, fingerprint
+from pipeline import duplicates
+from pipeline.duplicates import Seen, find_duplicates, find_sequences, fingerprint
 from tests import fakes
 
 
@@ -19,16 +22,57 @@ def test_equal_pictures():
     ]
 
 
+def near(image: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A brighter copy with a little noise."""
+    noise = np.random.default_rng([seed]).integers(0, 3, image.shape)
+    return np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
 def test_pictures_that_look_alike():
-    """A brighter copy with a little noise is found across splits; within one split neighbours are common and not told."""
+    """In different splits the later one is told, and where both are in one split the first."""
     one = fakes.picture(1, 48, 64)
-    near = np.clip(one.astype(int) + np.random.default_rng([0]).integers(0, 3, one.shape), 0, 255).astype(np.uint8)
-    assert seen(("a", "train", one), ("b", "val", near), ("c", "test", fakes.picture(5, 48, 64))) == [
+    assert seen(("a", "train", one), ("b", "val", near(one)), ("c", "test", fakes.picture(5, 48, 64))) == [
         ("near_duplicate", "b", "a")
     ]
-    assert seen(("a", "train", one), ("b", "train", near)) == []
-    assert seen(("a", None, one), ("b", None, near)) == []
-    assert seen(("a", "test", one), ("b", "trainval", near)) == [("near_duplicate", "a", "b")]  # as the gate alone sees them
+    assert seen(("a", "train", one), ("b", "train", near(one))) == [("near_duplicate_in_split", "a", "b")]
+    assert seen(("a", None, one), ("b", None, near(one))) == [("near_duplicate_in_split", "a", "b")]
+    assert seen(("a", "test", one), ("b", "trainval", near(one))) == [
+        ("near_duplicate", "a", "b")
+    ]  # as the gate alone sees them
+
+
+def test_a_set_of_alike_pictures_of_a_split_is_one_fault():
+    one, other = fakes.picture(1, 48, 64), fakes.picture(5, 48, 64)
+    copies = [(f"copy{index}", "train", near(one, index)) for index in range(7)]
+    again = ("again", "train", one)  # the pixels of "a": a fault of its own
+    images = [Seen(*entry[:2], fingerprint(entry[2])) for entry in (("a", "train", one), ("b", "train", other), *copies, again)]
+    faults = find_duplicates(images)
+    assert [(fault.rule, fault.file) for fault in faults] == [("duplicate_image", "again"), ("near_duplicate_in_split", "a")]
+    assert str(faults[1]).startswith(
+        "a: and 7 more of train look alike: copy0, copy1, copy2, copy3, ...; what they show counts 8"
+    )
+
+
+def test_alike_hashes_are_found_among_many():
+    """What the parts of a hash find is what comparing all with all finds."""
+    rng = np.random.default_rng([4])
+    hashes = rng.integers(0, 1 << 63, 300, dtype=np.uint64)
+    flips = [np.uint64(sum(1 << int(bit) for bit in rng.choice(64, count, replace=False))) for count in (1, 2, 3) * 100]
+    hashes = np.unique(np.concatenate([hashes, hashes ^ np.array(flips, np.uint64)]))
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+    wanted = np.argwhere(np.triu(bits <= 2, 1))
+    assert len(wanted) >= 200
+    first, second, counts = duplicates._close_pairs(hashes)
+    assert np.array_equal(np.stack([first, second], axis=1), wanted)
+    assert np.array_equal(counts, bits[first, second])
+
+
+def test_pairs_are_compared_in_blocks(monkeypatch):
+    """Hashes that agree in all parts but one fall into one run, which is cut."""
+    hashes = np.arange(0, 64, dtype=np.uint64) << np.uint64(20)
+    whole = duplicates._close_pairs(hashes)
+    monkeypatch.setattr(duplicates, "_COMPARED", 200)
+    assert all(np.array_equal(one, other) for one, other in zip(whole, duplicates._close_pairs(hashes), strict=True))
 
 
 def test_flat_pictures_are_not_told_apart():
@@ -44,3 +88,37 @@ def test_flat_pictures_are_not_told_apart():
 def test_many_copies_give_one_line_each():
     one = fakes.picture(1)
     assert len(seen(*((str(index), "train", one) for index in range(50)))) == 49
+
+
+def film(*, splits=("train", "train", "val"), groups=False, order=None) -> list[Seen]:
+    """90 frames: a window that moves over a wide picture of noise."""
+    coarse = np.random.default_rng([8]).integers(0, 256, (4, 20, 3), dtype=np.uint8)
+    wide = cv2.resize(coarse, (240, 48), interpolation=cv2.INTER_LINEAR)
+    frames = []
+    for index in range(90):
+        place = index if order is None else order[index]
+        image = wide[:, 2 * place : 2 * place + 60]
+        group = "film" if groups else f"frame{index}"
+        frames.append(Seen(f"masks/frame{index}.png", splits[index % len(splits)], fingerprint(image), group))
+    return frames
+
+
+def test_frames_of_a_film_in_different_splits():
+    (fault,) = find_sequences(film())
+    assert (fault.rule, fault.value.startswith("masks/frame")) == ("sequence_across_splits", True)
+    assert "most of the 59 neighbours that lie in different splits" in fault.message  # of 89, every third is in one split
+    (fault,) = find_sequences(film(splits=(None,)))
+    assert "most of the 89 neighbours that may fall into different splits" in fault.message
+
+
+def test_what_is_no_film():
+    shuffled = np.random.default_rng([0]).permutation(90).tolist()
+    assert find_sequences(film(order=shuffled)) == []
+    assert find_sequences(film(groups=True)) == []  # cut groups have a fault of their own
+    assert find_sequences(film(splits=("train",))) == []
+    assert find_sequences(film()[:20]) == []  # too few to tell
+
+
+@pytest.mark.parametrize("find", [find_duplicates, find_sequences])
+def test_nothing(find):
+    assert find([]) == []
