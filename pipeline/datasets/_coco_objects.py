@@ -90,8 +90,8 @@ def _mask(segmentation: object, outlines: Outlines) -> np.ndarray:
         return run_length_mask(segmentation, outlines.height, outlines.width)
     if not isinstance(segmentation, list) or not segmentation:
         raise OutlineError("has no segmentation; `python -m pipeline.annotate` makes one from its bbox, or remove it")
-    mask = np.zeros((outlines.height, outlines.width), bool)
-    for numbers in segmentation:
+    mask = outlines.polygon(_pairs(segmentation[0]))
+    for numbers in segmentation[1:]:
         mask |= outlines.polygon(_pairs(numbers))
     return mask
 
