@@ -171,8 +171,10 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     source = params.dataset.source
-    if not Path(source).exists():
-        advice = BY_HAND.get(params.dataset.reader, "put it there")
+    if not config.is_watched(source) and not Path(source).exists():
+        from pipeline.download import dvc_advice
+
+        advice = dvc_advice(source) or BY_HAND.get(params.dataset.reader, "put it there")
         print(f"{arguments.path}: dataset.source: {source}: no such file or folder; {advice}", file=sys.stderr)
         return 1
     print(f"{arguments.path}: {params.dataset.reader}, {len(params.methods)} methods, no fault")

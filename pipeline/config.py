@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 Options = dict[str, Any]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+WATCHED = ("s3://", "gs://", "azure://")  # where DVC sees a change without fetching anything; each needs its dvc package
 
 
 def _safe_name(key: str) -> str:
@@ -175,6 +176,11 @@ def load(path: str | Path = "params.yaml") -> Params:
     return check(content, where=str(path))
 
 
+def is_watched(source: str) -> bool:
+    """True for an address that may stand as dataset.source."""
+    return source.startswith(WATCHED)
+
+
 def check(content: Any, *, where: str) -> Params:
     """Params from what YAML gave; raises ValueError with every fault, as `load` does."""
     try:
@@ -207,10 +213,11 @@ def _contradictions(params: Params) -> list[str]:
                 faults.append(f"fusions.{name}.{part}: no method {key!r}; choose one of: {choices}")
     if not keys:
         faults.append("classical, networks: no method to compare; add at least one entry")
-    if "://" in params.dataset.source:
+    if "://" in params.dataset.source and not is_watched(params.dataset.source):
         faults.append(
-            f"dataset.source: {params.dataset.source} is an address. Write it with its SHA-256 into a .yaml list of downloads "
-            "(`- {url: ..., sha256: ...}`) and give that file as the source, so that its bytes are pinned"
+            f"dataset.source: {params.dataset.source} is an address that DVC cannot watch ({', '.join(WATCHED)} it can). Write "
+            "it with its SHA-256 into a .yaml list of downloads (`- {url: ..., sha256: ...}`) and give that file as the "
+            "source, so that its bytes are pinned"
         )
     return sorted(set(faults))
 

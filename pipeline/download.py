@@ -1,27 +1,31 @@
-"""Bring a source into data/raw: copy a folder, unpack an archive, fetch a list of downloads."""
+"""Bring a source into data/raw: copy a folder, unpack an archive, fetch an address or a list of downloads."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-import re
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
-from pipeline.archive import extract, is_archive
+from pipeline.addresses import Version, announced_size, is_address, versions_at
+from pipeline.archive import SUFFIXES, check_room, extract, is_archive
+from pipeline.download_list import Download, read_list
 from pipeline.fetch import fetch
 from pipeline.files import write_json
 from pipeline.provenance import file_hash
 
 INDEX = "source.json"
 AT_ONCE = 4  # downloads side by side
+FORMS = "a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive"
+BARS = 20  # more downloads than this share one bar
 
 
 def obtain(source: str | Path, folder: str | Path, *, sha256: str | None = None, downloads: str | Path = "downloads") -> None:
@@ -29,9 +33,10 @@ def obtain(source: str | Path, folder: str | Path, *, sha256: str | None = None,
 
     Parameters
     ----------
-    source : a folder (copied, hidden files passed over); a zip or tar archive (unpacked); a .yaml list of downloads,
-        `- {url: ..., sha256: ..., name: ..., inner: [...]}`, the name optional (fetched side by side, archives unpacked, and
-        then the archives `inner` that were in them, each where it lies); or the .py file of a generator (nothing to bring)
+    source : a folder (copied, hidden files passed over); a zip or tar archive (unpacked); the address of one of these, as
+        fsspec takes it: s3://bucket/photos; a .yaml list of downloads as `pipeline.download_list` reads it (fetched side by
+        side, archives unpacked, and then the archives `inner` that were in them, each where it lies); or the .py file of a
+        generator (nothing to bring)
     folder : emptied first; on a fault nothing is left in it
     sha256 : of the archive, in hex; None: not checked
     downloads : where fetched and half-fetched files stay, so that a killed download continues; may be deleted at any time
@@ -41,9 +46,9 @@ def obtain(source: str | Path, folder: str | Path, *, sha256: str | None = None,
     ValueError : the source is missing, of no known kind, empty or damaged, or not the one of `sha256`.
     OSError : no space left; names a file or `folder`.
     """
-    path, folder = Path(source), Path(folder)
+    path, folder = (str(source) if is_address(source) else Path(source)), Path(folder)
     kind = _kind(path)
-    if sha256 is not None and kind is not _unpack:
+    if sha256 is not None and kind not in (_unpack, _fetch_address):
         raise ValueError(f"dataset.sha256: belongs to an archive, and {source} is none; set it to null")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -63,24 +68,37 @@ def obtain(source: str | Path, folder: str | Path, *, sha256: str | None = None,
 
 
 def source_name(source: str | Path) -> str:
-    """How outputs name a source: as given if that is relative; of an absolute path, which means nothing elsewhere, the end."""
+    """How outputs name a source: as given if that is relative; of an absolute path, which means nothing elsewhere, the end.
+
+    Of an address without what may be secret in it: user, password, query.
+    """
+    if is_address(source):
+        parts = urlsplit(str(source))
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     path = Path(source)
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def _kind(path: Path):
+def dvc_advice(source: str | Path) -> str:
+    """What to do about a source that is not there and that DVC tracks, alone or in a folder; "" where it does not."""
+    tracked = [Path(f"{one}.dvc") for one in (Path(source), *Path(source).parents) if one.name]
+    known = next((file for file in tracked if file.is_file()), None)
+    return f"DVC tracks it ({known}): dvc pull" if known else ""
+
+
+def _kind(path: Path | str):
+    if isinstance(path, str):
+        return _fetch_address
     if path.is_dir():
         return _copy
     if not path.is_file():
-        raise ValueError(
-            f"dataset.source: {path}: no such file or folder (from {Path.cwd()}); put it there or correct the path"
-        )
+        advice = dvc_advice(path) or "put it there or correct the path"
+        raise ValueError(f"dataset.source: {path}: no such file or folder (from {Path.cwd()}); {advice}")
     if is_archive(path):
         return _unpack
     kinds = {".py": _generate, ".yaml": _fetch_all, ".yml": _fetch_all}
     if path.suffix not in kinds:
-        wanted = "a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, a .yaml list of downloads, or a .py generator"
-        raise ValueError(f"dataset.source: {path}: wanted {wanted}")
+        raise ValueError(f"dataset.source: {path}: wanted {FORMS}, a .yaml list of downloads, or a .py generator")
     return kinds[path.suffix]
 
 
@@ -102,46 +120,133 @@ def _copy(path: Path, folder: Path, **_: Any) -> None:
     names = list(_visible_files(path))
     if not names:
         raise ValueError(f"dataset.source: {path}: holds no file")
-    wanted, free = sum((path / name).stat().st_size for name in names), shutil.disk_usage(folder).free
-    if wanted > free:
-        raise OSError(errno.ENOSPC, f"{wanted:,} bytes to copy, {free:,} free", str(folder))
+    check_room(folder, sum((path / name).stat().st_size for name in names), what=f"{path}: to copy")
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda name: shutil.copyfile(path / name, folder / name), names))
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A file to fetch, and where it stays, under a name that no other version of it has."""
+
+    urls: tuple[str, ...]
+    target: Path
+    sums: dict[str, str] = field(default_factory=dict)
+    size: int | None = None
+
+
 def _fetch_all(path: Path, folder: Path, *, downloads: Path, **_: Any) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    entries = _entries(path)
-    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
-
-        def bring(entry: dict[str, Any]) -> Path:
-            task = progress.add_task(entry["name"], total=None)
-            # beside its SHA-256, so that a new version never meets the half file of an old one
-            target = downloads / entry["sha256"][:16] / entry["name"]
-            return fetch(
-                entry["url"],
-                target,
-                sha256=entry["sha256"],
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )
-
-        waiting = [pool.submit(bring, entry) for entry in entries]
-    faults = [str(one.exception()) for one in waiting if isinstance(one.exception(), ValueError)]
-    if faults:
-        raise ValueError("\n".join(faults))
-    for entry, one in zip(entries, waiting, strict=True):
-        file = one.result()
+    entries = read_list(path)
+    targets = [downloads / next(iter(entry.sums.values()))[:16] / entry.name for entry in entries]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        sizes = list(pool.map(_size_of, entries, targets))
+    wanted = [
+        _Wanted(entry.urls, target, entry.sums, size) for entry, target, size in zip(entries, targets, sizes, strict=True)
+    ]
+    for entry, file in zip(entries, _bring(wanted, folder, source=path), strict=True):
         if is_archive(file):
             extract(file, folder)
         else:
             shutil.copyfile(file, folder / file.name)
-        for inner in entry.get("inner", ()):
+        for inner in entry.inner:
             _extract_inner(folder / inner, where=f"{path}: {inner}: not in {file.name}")
+
+
+def _fetch_address(address: str, folder: Path, *, sha256: str | None, downloads: Path) -> None:
+    """A folder file by file, so that files which have not changed since the last time are not fetched again; or an archive."""
+    found = versions_at(address)
+    if "" not in found:
+        if sha256 is not None:
+            raise ValueError(f"dataset.sha256: belongs to an archive, and {address} is a folder; set it to null")
+        if not found:
+            raise ValueError(f"dataset.source: {address}: holds no file")
+        wanted = [
+            _Wanted((one.url,), downloads / _key(one) / PurePosixPath(name).name, size=one.total) for name, one in found.items()
+        ]
+        for name, file in zip(found, _bring(wanted, folder, source=address), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
+        return
+    name = unquote(PurePosixPath(urlsplit(address).path).name)
+    if not name.lower().endswith(SUFFIXES):
+        raise ValueError(f"dataset.source: {address}: wanted {FORMS}; for single files write a .yaml list of downloads")
+    if sha256 is None and not found[""].tag:
+        raise ValueError(f"dataset.sha256: wanted for {address}, so that its bytes are pinned")
+    target = downloads / (sha256[:16] if sha256 else _key(found[""])) / name
+    one = _Wanted((address,), target, {"sha256": sha256} if sha256 else {}, found[""].total)
+    extract(_bring([one], folder, source=address)[0], folder)
+
+
+def _key(version: Version) -> str:
+    return hashlib.sha256(f"{version.url} {version.tag} {version.total}".encode()).hexdigest()[:16]
+
+
+def _size_of(entry: Download, target: Path) -> int | None:
+    """Bytes of a download: of the file that is there, or what the first mirror that knows says."""
+    if target.is_file():
+        return target.stat().st_size
+    return next((size for size in map(announced_size, entry.urls) if size is not None), None)
+
+
+def _bring(wanted: Sequence[_Wanted], folder: Path, *, source: object) -> list[Path]:
+    """Fetch files side by side, with a progress bar, after a look at the disk."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    _check_disks(wanted, folder, source=source)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    is_over = threading.Event()
+    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
+        shared = progress.add_task(f"{len(wanted)} files", total=sum(one.size or 0 for one in wanted))
+        progress.update(shared, visible=len(wanted) > BARS)
+
+        def bring(one: _Wanted) -> Path:
+            task = shared if len(wanted) > BARS else progress.add_task(one.target.name, total=one.size)
+            seen = 0
+
+            def show(done: int, total: int | None) -> None:
+                nonlocal seen
+                if is_over.is_set():
+                    raise InterruptedError
+                progress.update(task, advance=done - seen, total=None if task == shared else total)
+                seen = done
+
+            file = fetch(one.urls, one.target, **one.sums, on_progress=show)
+            show(file.stat().st_size, file.stat().st_size)
+            return file
+
+        waiting = [pool.submit(bring, one) for one in wanted]
+        try:
+            wait(waiting)
+        except BaseException:  # Ctrl-C: the pool would wait for the downloads to end
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    faults = [str(one.exception()) for one in waiting if isinstance(one.exception(), ValueError)]
+    if faults:
+        raise ValueError("\n".join(faults))
+    return [one.result() for one in waiting]
+
+
+def _check_disks(wanted: Sequence[_Wanted], folder: Path, *, source: object) -> None:
+    """Refuse before the first byte what cannot fit: every file as it comes, and once more unpacked or copied into `folder`."""
+    downloads = wanted[0].target.parent.parent
+    downloads.mkdir(parents=True, exist_ok=True)
+    whole = sum(one.size or 0 for one in wanted)
+    missing = sum(max((one.size or 0) - _bytes_there(one.target), 0) for one in wanted)
+    if downloads.stat().st_dev == folder.stat().st_dev:
+        check_room(folder, missing + whole, what=f"{source}: to fetch and unpack at least")
+    else:
+        check_room(downloads, missing, what=f"{source}: to fetch at least")
+        check_room(folder, whole, what=f"{source}: to unpack at least")
+
+
+def _bytes_there(target: Path) -> int:
+    """How much of a file an earlier call has fetched."""
+    there = [file for file in (target, target.with_name(target.name + ".part")) if file.is_file()]
+    return max((file.stat().st_size for file in there), default=0)
 
 
 def _extract_inner(archive: Path, *, where: str) -> None:
@@ -150,39 +255,6 @@ def _extract_inner(archive: Path, *, where: str) -> None:
         raise ValueError(f"{where}, or no archive; correct inner")
     extract(archive, archive.parent)
     archive.unlink()
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """The downloads of a list, each with url, sha256, name and perhaps inner; every fault of the file in one error."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, list) or not content:
-        raise ValueError(f"{path}: wanted a list of downloads: - {{url: https://..., sha256: 64 hex digits}}")
-    faults, entries = [], []
-    for number, given in enumerate(content, start=1):
-        entry = dict(given) if isinstance(given, dict) else {}
-        entry.setdefault("name", unquote(PurePosixPath(urlsplit(str(entry.get("url", ""))).path).name))
-        entries.append(entry)
-        if unknown := sorted(map(str, entry.keys() - {"url", "sha256", "name", "inner"})):
-            faults.append(f"entry {number}: unknown {', '.join(unknown)}; known: url, sha256, name, inner")
-        if not re.match(r"[a-z][a-z0-9+.-]*://", str(entry.get("url", ""))):
-            faults.append(f"entry {number}: url is {entry.get('url')!r}; wanted an address such as https://...")
-        if not re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256", ""))):
-            faults.append(
-                f"entry {number}: sha256 is {entry.get('sha256')!r}; wanted 64 hex digits, so that the bytes are pinned"
-            )
-        if not re.fullmatch(r"[^/\\.][^/\\]*", str(entry["name"])):
-            faults.append(f"entry {number}: name is {entry['name']!r}; wanted a plain file name")
-        inner = entry.get("inner", [])
-        if not isinstance(inner, list) or not all(re.fullmatch(r"([^/\\.][^/\\]*/)*[^/\\.][^/\\]*", str(one)) for one in inner):
-            faults.append(f"entry {number}: inner is {inner!r}; wanted a list of archives in it: [annotations/maps.zip]")
-    names = [entry["name"] for entry in entries]
-    faults += [f"name {name!r} stands there twice" for name in sorted({str(one) for one in names if names.count(one) > 1})]
-    if faults:
-        raise ValueError("\n".join(f"{path}: {fault}" for fault in faults))
-    return entries
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

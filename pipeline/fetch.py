@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import http.client
+import hashlib
 import json
-import re
-import shutil
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
-from pipeline.provenance import file_hash
+from pipeline.addresses import RefusedError, TransientError, Version, open_at, read_block
+from pipeline.archive import check_room
 
-BLOCK = 1 << 18  # bytes read at once
 LONGEST_WAIT_S = 60.0
-# worth another try; the rest (401, 403, 404 ...) will not change by waiting
-RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
-class _Version:
-    """Which bytes a half file belongs to."""
+class _Job:
+    """What `fetch` was asked for."""
 
-    url: str
-    tag: str = ""  # a strong ETag, or Last-Modified
-    total: int | None = None  # bytes of the whole file, where the server says
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """An open body, the offset of its first byte in the file, and which version it is of."""
-
-    stream: IO[bytes]
-    start: int
-    version: _Version
-
-
-class _Transient(Exception):
-    """A fault that another try may not meet."""
+    part: Path
+    mirrors: tuple[str, ...]
+    sums: dict[str, str]  # "sha256", "md5" -> hex digits
+    retries: int
+    wait_s: float
+    timeout_s: float
+    on_progress: Callable[[int, int | None], None]
 
 
 def fetch(
-    url: str,
+    url: str | Sequence[str],
     path: str | Path,
     *,
     sha256: str | None = None,
+    md5: str | None = None,
     retries: int = 5,
     wait_s: float = 1.0,
     timeout_s: float = 30.0,
@@ -62,7 +47,9 @@ def fetch(
 
     Parameters
     ----------
-    sha256 : of the whole file, in hex; None: not checked
+    url : an address, or several of the same bytes, tried in turn; where a checksum pins the bytes, a mirror continues the
+        half file of the one before
+    sha256, md5 : of the whole file, in hex; None: not checked
     retries : tries without a single new byte before giving up
     wait_s : seconds before the second try; doubled before each further one, up to 60
     timeout_s : seconds without a byte after which a connection counts as stalled
@@ -70,53 +57,74 @@ def fetch(
 
     Raises
     ------
-    ValueError : the server refuses, the connection keeps failing, the bytes are not those of `sha256`, or the disk is too
-        small. Names the address, and what to do.
+    ValueError : the server refuses, the connection keeps failing, or the bytes are not those of the checksum, at every address;
+        or the disk is too small. Names the addresses, and what to do.
     OSError : no space left while writing; the half file stays, and the next call continues it.
     """
     path = Path(path)
-    if path.is_file() and (sha256 is None or file_hash(path) == sha256):
+    sums = {kind: digits for kind, digits in {"sha256": sha256, "md5": md5}.items() if digits is not None}
+    if path.is_file() and not _wrong_sum(path, sums):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    in_pieces = _fetch_whole(url, part, retries, wait_s, timeout_s, on_progress)
-    if sha256 is not None and in_pieces and file_hash(part) != sha256:  # the first half may have been of other bytes
-        _forget(part)
-        _fetch_whole(url, part, retries, wait_s, timeout_s, on_progress)
-    if sha256 is not None:
-        _refuse_other_bytes(url, part, sha256)
-    part.replace(path)
-    _version_file(part).unlink(missing_ok=True)
-    return path
+    mirrors = (url,) if isinstance(url, str) else tuple(url)
+    job = _Job(part, mirrors, sums, retries, wait_s, timeout_s, on_progress)
+    faults = []
+    for mirror in mirrors:
+        try:
+            _fetch_right(mirror, job)
+        except RefusedError as fault:
+            faults.append(str(fault))
+            continue
+        part.replace(path)
+        _version_file(part).unlink(missing_ok=True)
+        return path
+    raise ValueError("\n".join(faults))
 
 
-def _refuse_other_bytes(url: str, part: Path, sha256: str) -> None:
-    got = file_hash(part)
-    if got != sha256:
-        _forget(part)
-        raise ValueError(
-            f"{url}: SHA-256 is {got}, wanted {sha256}; the file has changed or was tampered with. Compare with its publisher "
-            "and, if the new bytes are right, write their SHA-256 into the list"
+def _wrong_sum(file: Path, sums: dict[str, str]) -> str:
+    """How the bytes of a file differ from its checksums; "" where they do not."""
+    for kind, wanted in sums.items():
+        with file.open("rb") as opened:
+            got = hashlib.file_digest(opened, kind).hexdigest()
+        if got != wanted:
+            return f"{'MD5' if kind == 'md5' else 'SHA-256'} is {got}, wanted {wanted}"
+    return ""
+
+
+def _fetch_right(url: str, job: _Job) -> None:
+    """Fill the half file from one address until it is whole and has the right checksum."""
+    is_doubtful = _fetch_whole(url, job)
+    if is_doubtful and _wrong_sum(job.part, job.sums):
+        _forget(job.part)
+        _fetch_whole(url, job)
+    if wrong := _wrong_sum(job.part, job.sums):
+        _forget(job.part)
+        raise RefusedError(
+            f"{url}: {wrong}; the file has changed or was tampered with. Compare with its publisher and, if the new bytes "
+            "are right, write their checksum into the list"
         )
 
 
-def _fetch_whole(url: str, part: Path, retries: int, wait_s: float, timeout_s: float, on_progress) -> bool:
-    """Try until `part` is whole; `retries` counts tries in a row that brought nothing.
+def _fetch_whole(url: str, job: _Job) -> bool:
+    """Try until the half file is whole; `retries` counts tries in a row that brought nothing.
 
-    True where more than one connection brought it.
+    True where its bytes may be wrong though the file at the address is right: more than one connection brought it, perhaps of
+    different files, or nobody said how long it is.
     """
-    failed, wait, in_pieces = 0, wait_s, _size(part) > 0
+    part, failed, wait = job.part, 0, job.wait_s
+    is_in_pieces = _size(part) > 0
     while True:
         before = _size(part)
         try:
-            _continue(url, part, timeout_s, on_progress)
-            return in_pieces
-        except _Transient as error:
-            in_pieces = True
+            version = _continue(url, job)
+            return is_in_pieces or version.total is None
+        except TransientError as error:
+            is_in_pieces = True
             gained = _size(part) > before
-            failed, wait = (1, wait_s) if gained else (failed + 1, wait)
-            if failed > retries:
-                raise ValueError(
+            failed, wait = (1, job.wait_s) if gained else (failed + 1, wait)
+            if failed > job.retries:
+                raise RefusedError(
                     f"{url}: {error}; gave up after {failed} tries without a new byte. Run again later: "
                     f"{_size(part):,} bytes are kept"
                 ) from None
@@ -124,101 +132,33 @@ def _fetch_whole(url: str, part: Path, retries: int, wait_s: float, timeout_s: f
             wait = min(2 * wait, LONGEST_WAIT_S)
 
 
-def _continue(url: str, part: Path, timeout_s: float, on_progress) -> None:
+def _continue(url: str, job: _Job) -> Version:
     """One connection: append what is missing, or start anew where the server cannot continue or has other bytes."""
-    version = _read_version(part, url)
+    part = job.part
+    version = _read_version(url, job)
     offset = _size(part) if version else 0
     if version and version.total is not None and offset == version.total:
-        return
-    answer = _open(url, offset, version or _Version(url), timeout_s)
+        return version
+    answer = open_at(url, offset, version or Version(url), timeout_s=job.timeout_s)
     with answer.stream as stream:
         total, start = answer.version.total, answer.start
-        _check_space(part, url, None if total is None else total - start)
+        if total is not None:
+            check_room(part.parent, total - start, what=f"{url}: to fetch")
         _version_file(part).write_text(json.dumps(asdict(answer.version)), encoding="utf-8")
         with part.open("r+b" if start else "wb") as file:
             file.truncate(start)
             file.seek(start)
             done = start
-            while block := _read(stream):
+            while block := read_block(stream):
                 file.write(block)
                 done += len(block)
-                on_progress(done, total)
+                job.on_progress(done, total)
     if total is not None and done < total:
-        raise _Transient(f"the connection ended after {done:,} of {total:,} bytes")
+        raise TransientError(f"the connection ended after {done:,} of {total:,} bytes")
     if total is not None and done > total:
         _forget(part)
-        raise _Transient(f"the server sent {done:,} bytes and had announced {total:,}")
-
-
-def _read(stream: IO[bytes]) -> bytes:
-    try:
-        # read1 hands over what has come; read would lose it where the connection then stalls
-        return getattr(stream, "read1", stream.read)(BLOCK)
-    except (OSError, http.client.HTTPException) as error:  # time-out, reset, broken chunk
-        raise _Transient(_say(error)) from None
-
-
-def _open(url: str, offset: int, version: _Version, timeout_s: float) -> _Answer:
-    if url.startswith(("http://", "https://")):
-        return _open_http(url, offset, version, timeout_s)
-    return _open_other(url, offset, version)
-
-
-def _open_http(url: str, offset: int, version: _Version, timeout_s: float) -> _Answer:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "segmentation-pipeline"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-        if version.tag:
-            headers["If-Range"] = version.tag  # other bytes by now: the server sends them from the start
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and offset:  # the half file is longer than the whole: start anew
-            return _open_http(url, 0, _Version(url), timeout_s)
-        if error.code in RETRIED_STATUS:
-            raise _Transient(f"the server answered {error.code} {error.reason}") from None
-        raise ValueError(
-            f"{url}: the server answered {error.code} {error.reason}; check the address, and whether it wants a login"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:  # URLError, time-out, reset
-        raise _Transient(_say(error)) from None
-    tag = response.headers.get("ETag") or ""
-    tag = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified") or ""
-    length = response.headers.get("Content-Length")
-    if response.status == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if span and int(span[1]) == offset and (version.total is None or span[2] in ("*", str(version.total))):
-            return _Answer(response, offset, _Version(url, tag, None if span[2] == "*" else int(span[2])))
-        response.close()
-        if not offset:
-            raise _Transient("the server answered 206 to a question for the whole file")
-        return _open_http(url, 0, _Version(url), timeout_s)
-    return _Answer(response, 0, _Version(url, tag, None if length is None else int(length)))
-
-
-def _open_other(url: str, offset: int, version: _Version) -> _Answer:
-    import fsspec
-
-    try:
-        system, place = fsspec.core.url_to_fs(url)
-        here = _Version(url, str(system.ukey(place)), system.size(place))
-        stream = system.open(place, "rb")
-    except ImportError as error:
-        raise ValueError(f"{url}: {error}") from None
-    except FileNotFoundError:
-        raise ValueError(f"{url}: no such file; check the address") from None
-    start = offset if here == version else 0
-    stream.seek(start)
-    return _Answer(stream, start, here)
-
-
-def _check_space(part: Path, url: str, missing: int | None) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if missing is not None and missing > free:
-        raise ValueError(
-            f"{url}: {missing:,} bytes to come and {free:,} free on the disk of {part.parent}; free some and run again"
-        )
+        raise TransientError(f"the server sent {done:,} bytes and had announced {total:,}")
+    return answer.version
 
 
 def _size(part: Path) -> int:
@@ -229,19 +169,17 @@ def _version_file(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _read_version(part: Path, url: str) -> _Version | None:
-    """What `part` is half of; None where that is unknown or another address."""
+def _read_version(url: str, job: _Job) -> Version | None:
+    """What the half file is half of; None where that is unknown or of another address."""
     with suppress(OSError, ValueError, TypeError):
-        version = _Version(**json.loads(_version_file(part).read_text(encoding="utf-8")))
-        return version if version.url == url else None
+        version = Version(**json.loads(_version_file(job.part).read_text(encoding="utf-8")))
+        if version.url == url:
+            return version
+        if version.url in job.mirrors and job.sums:  # the same bytes, and proven in the end; a tag is one server's own
+            return Version(url, "", version.total)
     return None
 
 
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
     _version_file(part).unlink(missing_ok=True)
-
-
-def _say(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    return "no byte came in time" if isinstance(reason, TimeoutError) else f"{type(reason).__name__}: {reason}"

@@ -4,7 +4,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BODY = bytes(range(256)) * 4000  # 1 MB
@@ -21,6 +21,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(self.headers.get("Range"))
         mood = self.server.moods.pop(0) if self.server.moods else "well"
         getattr(self, f"answer_{mood.partition(':')[0]}")(mood.partition(":")[2])
+
+    def do_HEAD(self):
+        self.server.heads += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
 
     def answer_well(self, _, body=None, etag=ETAG, stop=None, ranges=True, total=None):
         body = self.server.body if body is None else body
@@ -70,6 +76,33 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def answer_unsized(self, at):
+        """Neither length nor chunks: only the end of the connection ends the body."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(BODY[: int(at) if at else None])
+        self.close_connection = True
+
+    def answer_slow(self, _):
+        """A block every 50 ms, for a minute."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.send_header("ETag", ETAG)
+        self.end_headers()
+        for start in range(0, len(BODY), 1000):
+            if self.server.released.wait(0.05):
+                break
+            with suppress(OSError):
+                self.wfile.write(BODY[start : start + 1000])
+
+    def answer_together(self, number):
+        """Well, once so many requests have come."""
+        for _ in range(500):
+            if len(self.server.ranges) >= int(number):
+                return self.answer_well("")
+            self.server.released.wait(0.01)
+        return self.answer_status("404")
+
     def answer_stall(self, _):
         self.send_response(200)
         self.send_header("Content-Length", str(len(BODY)))
@@ -102,7 +135,8 @@ def serve() -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         serving.daemon_threads = True
         serving.block_on_close = False
-        serving.moods, serving.ranges, serving.body, serving.released = [], [], BODY, threading.Event()
+        serving.moods, serving.ranges, serving.heads, serving.body = [], [], 0, BODY
+        serving.released = threading.Event()
         serving.url = f"http://127.0.0.1:{serving.server_address[1]}/data.bin"
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -4,6 +4,7 @@ import stat
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,38 @@ def test_bombs(tmp_path, monkeypatch, name):
     with pytest.raises(ValueError, match="unpacks to more than 200 times its size"):
         extract(archive, tmp_path / "out")
     assert sum(len(data) for data in files_in(tmp_path / "out").values()) <= 200 * archive.stat().st_size
+
+
+def test_a_bomb_in_a_zip_is_refused_before_its_first_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "BOMB_FLOOR", 1000)
+    with pytest.raises(ValueError, match="unpacks to more than 200 times its size"):
+        extract(zipped(tmp_path / "a.zip", {"a.txt": b"a", "b.bin": bytes(9_000_000)}), tmp_path / "out")
+    assert files_in(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_header_that_would_fill_the_memory(tmp_path, kind):
+    entry = tarfile.TarInfo("odd")
+    entry.type, entry.size = kind, 2**21
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+        file.write(entry.tobuf() + bytes(2**21))
+    with pytest.raises(ValueError, match=r"a.tar.gz: cut off, damaged or encrypted \(a header of 2,097,152 bytes\)"):
+        extract(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_zip_too_large_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    archive = zipped(tmp_path / "a.zip", {"a.bin": bytes(600), "b.bin": bytes(600)})
+    with pytest.raises(ValueError, match=r"a.zip: unpacks to 1,200 bytes, and 1,000 are free on the disk of .*out; free some"):
+        extract(archive, tmp_path / "out")
+    assert files_in(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("./",)])
+def test_a_name_of_a_file_and_a_folder(tmp_path, names):
+    archive = tarred(tmp_path / "a.tar", dict.fromkeys(names, b"1"))
+    with pytest.raises(ValueError, match=r"a.tar: .*out.* is a file and a folder in it; pack it again"):
+        extract(archive, tmp_path / "out")
 
 
 def test_member_twice(tmp_path):

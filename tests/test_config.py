@@ -58,7 +58,7 @@ def test_sections_are_frozen():
             lambda c: c["dataset"].update(reader="shape"),
             f"unknown reader 'shape'; choose one of: {', '.join(READERS)}. Did you mean",
         ),
-        (lambda c: c["dataset"].update(source="https://host/x.zip"), "is an address. Write it with its SHA-256"),
+        (lambda c: c["dataset"].update(source="https://host/x.zip"), "is an address that DVC cannot watch (s3://, "),
         (
             lambda c: c["dataset"]["options"].update(trian=3),
             "dataset.options.trian: reader shapes has no such option; it takes: ",
@@ -166,6 +166,25 @@ def test_a_source_that_is_not_there_is_named(tmp_path, capsys):
     path.write_text(yaml.safe_dump(content))
     assert check.main([str(path)]) == 1
     assert "dataset.source: nowhere.zip: no such file or folder; put it there" in capsys.readouterr().err
+
+
+def test_an_address_that_dvc_watches_may_be_the_source(tmp_path, capsys):
+    content = copy.deepcopy(CONTENT)
+    content["dataset"]["source"] = "s3://bucket/photos"
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert check.main([str(path)]) == 0
+    assert "no fault" in capsys.readouterr().out
+
+
+def test_a_source_that_dvc_tracks_is_to_be_pulled(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = copy.deepcopy(CONTENT)
+    content["dataset"]["source"] = "own"
+    (tmp_path / "own.dvc").touch()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    assert check.main([]) == 1
+    assert "own: no such file or folder; DVC tracks it (own.dvc): dvc pull" in capsys.readouterr().err
 
 
 def test_no_yaml_is_one_clear_error(tmp_path):

@@ -1,11 +1,20 @@
 import errno
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import fsspec
 import pytest
 
-from pipeline.download import obtain, source_name
+from pipeline import archive as archive_module
+from pipeline.download import BARS, dvc_advice, obtain, source_name
+from pipeline.provenance import ROOT
 from tests.archives import MEMBERS, files_in, zipped
 from tests.http_server import BODY, ETAG, SHA256, serve
 
@@ -47,6 +56,8 @@ def test_folder(tmp_path, monkeypatch):
 def test_source_name():
     assert source_name("../shared/x.zip") == "../shared/x.zip"
     assert source_name("/home/me/x.zip") == "x.zip"
+    assert source_name("s3://bucket/a/b.zip") == "s3://bucket/a/b.zip"
+    assert source_name("https://me:secret@host:8/x.zip?key=secret") == "https://host:8/x.zip"
 
 
 def test_archive(tmp_path):
@@ -117,38 +128,157 @@ def test_a_killed_list_continues(server, tmp_path):
     assert server.ranges == ["bytes=123456-"]
 
 
+def test_mirrors_and_md5_in_a_list(server, tmp_path):
+    entry = {"url": ["file:///nowhere/data.bin", server.url], "md5": hashlib.md5(BODY).hexdigest()}
+    (tmp_path / "list.yaml").write_text(json.dumps([entry]))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert index(tmp_path / "raw")["files"] == {"data.bin": SHA256}
+
+
+def test_downloads_run_side_by_side(server, tmp_path):
+    """Each request is answered only when all have come."""
+    server.moods = ["together:3"] * 3
+    entries = [{"url": server.url, "sha256": SHA256, "name": name} for name in "abc"]
+    (tmp_path / "list.yaml").write_text(json.dumps(entries))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert list(index(tmp_path / "raw")["files"]) == ["a", "b", "c"]
+    assert len(server.ranges) == 3
+
+
+def test_progress_is_shown(server, tmp_path, capsys):
+    entries = [{"url": server.url, "sha256": SHA256, "name": name} for name in ("a.bin", "b.bin")]
+    (tmp_path / "list.yaml").write_text(json.dumps(entries))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    said = capsys.readouterr().err
+    assert "a.bin" in said and "b.bin" in said and "1.0/1.0 MB" in said
+
+
+@pytest.mark.parametrize(("free", "fits"), [(2 * len(BODY) - 1, False), (2 * len(BODY), True)])
+def test_disk_is_looked_at_before_the_first_byte(server, tmp_path, monkeypatch, free, fits):
+    """Each file is needed twice: as it came, and unpacked or copied into data/raw."""
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    (tmp_path / "list.yaml").write_text(json.dumps([{"url": server.url, "sha256": SHA256}]))
+    if fits:
+        obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    else:
+        with pytest.raises(
+            ValueError, match=r"list.yaml: to fetch and unpack at least 2,048,000 bytes, and 2,047,999 are free"
+        ):
+            obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+        assert server.ranges == []
+    assert server.heads == 1
+
+
+def test_what_is_there_is_not_counted_or_asked_again(server, tmp_path, monkeypatch):
+    (tmp_path / "list.yaml").write_text(json.dumps([{"url": server.url, "sha256": SHA256}]))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=len(BODY)))
+    obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert (server.heads, len(server.ranges)) == (1, 1)
+
+
+def test_folder_too_large_for_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/a.png").write_bytes(BODY)
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(ValueError, match=r"own: to copy 1,024,000 bytes, and 10 are free on the disk of .*raw"):
+        obtain(tmp_path / "own", tmp_path / "raw")
+
+
+def test_ctrl_c_stops_all_downloads_and_keeps_the_halves(server, tmp_path):
+    server.moods = ["slow"] * 2
+    entries = [{"url": server.url, "sha256": SHA256, "name": name} for name in "ab"]
+    (tmp_path / "list.yaml").write_text(json.dumps(entries))
+    script = "import sys; from pipeline.download import obtain; obtain('list.yaml', 'raw')"
+    call = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    halves = [tmp_path / "downloads" / SHA256[:16] / f"{name}.part" for name in "ab"]
+    while not all(half.is_file() and half.stat().st_size for half in halves):
+        assert call.poll() is None, call.stderr.read()
+        time.sleep(0.05)
+    call.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in call.communicate(timeout=20)[1]  # the servers would go on for a minute
+    assert all(0 < half.stat().st_size < len(BODY) for half in halves) and not (tmp_path / "raw").exists()
+
+
+@pytest.fixture
+def memory():
+    """A bucket, of sorts."""
+    system = fsspec.filesystem("memory")
+    yield system
+    system.rm("/bucket", recursive=True)
+
+
+def put(system, name: str, data: bytes) -> None:
+    system.pipe_file(f"/bucket/{name}", data)
+
+
+def test_folder_at_an_address(memory, tmp_path):
+    for name, data in {"images/a.png": b"a", "images/.b": b"x", "masks/a.png": b"m", "README": b"r"}.items():
+        put(memory, f"photos/{name}", data)
+    put(memory, "other.png", b"o")
+    obtain("memory://bucket/photos", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert index(tmp_path / "raw")["source"] == "memory://bucket/photos"
+    assert list(index(tmp_path / "raw")["files"]) == ["README", "images/a.png", "masks/a.png"]
+    assert (tmp_path / "raw/masks/a.png").read_bytes() == b"m"
+    put(memory, "photos/images/a.png", b"changed")
+    obtain("memory://bucket/photos", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert (tmp_path / "raw/images/a.png").read_bytes() == b"changed"
+
+
+def test_only_new_files_of_a_folder_at_an_address_are_fetched(memory, tmp_path, monkeypatch, capsys):
+    for number in range(BARS + 1):
+        put(memory, f"photos/{number}.png", b"%d" % number)
+    obtain("memory://bucket/photos", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert f"{BARS + 1} files" in capsys.readouterr().err  # one bar for all
+    put(memory, "photos/new.png", b"new")
+    opened = []
+    monkeypatch.setattr(type(memory), "open", lambda self, path, mode: opened.append(path) or well(self, path, mode))
+    well = fsspec.AbstractFileSystem.open
+    obtain("memory://bucket/photos", tmp_path / "raw", downloads=tmp_path / "downloads")
+    assert opened == ["/bucket/photos/new.png"]
+    assert len(index(tmp_path / "raw")["files"]) == BARS + 2
+
+
+def test_archive_at_an_address(memory, server, tmp_path):
+    archive = zipped(tmp_path / "a.zip", MEMBERS).read_bytes()
+    put(memory, "a.zip", archive)
+    for sha256 in (None, sha256_of(archive)):
+        obtain("memory://bucket/a.zip", tmp_path / "raw", sha256=sha256, downloads=tmp_path / "downloads")
+        assert list(index(tmp_path / "raw")["files"]) == ["top/images/ä.png", "top/masks/ä.png"]
+    with pytest.raises(ValueError, match=f"a.zip: SHA-256 is {sha256}, wanted {'1' * 64}"):
+        obtain("memory://bucket/a.zip", tmp_path / "raw", sha256="1" * 64, downloads=tmp_path / "downloads")
+    server.body = archive
+    address = server.url.replace("data.bin", "a.zip")
+    obtain(address, tmp_path / "raw", sha256=sha256, downloads=tmp_path / "downloads")
+    with pytest.raises(ValueError, match=r"dataset.sha256: wanted for http://.*/a.zip, so that its bytes are pinned"):
+        obtain(address, tmp_path / "raw", downloads=tmp_path / "downloads")
+
+
+def test_wrong_addresses(memory, tmp_path):
+    put(memory, "a.rar", b"x")
+    put(memory, "photos/.hidden", b"x")
+    for address, sha256, message in [
+        ("memory://bucket/gone", None, "memory://bucket/gone: no such file; check the address"),
+        ("memory://bucket/a.rar", None, "a.rar: wanted a folder, a .zip, .* for single files write a .yaml list of downloads"),
+        ("memory://bucket/photos", None, "holds no file"),
+        ("memory://bucket/photos", "0" * 64, "belongs to an archive, and memory://bucket/photos is a folder"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            obtain(address, tmp_path / "raw", sha256=sha256, downloads=tmp_path / "downloads")
+    assert not (tmp_path / "raw").exists()
+
+
 def test_faults_of_all_downloads_are_told_together(server, tmp_path):
     entries = [{"url": server.url, "sha256": digit * 64, "name": digit} for digit in "12"]
     (tmp_path / "list.yaml").write_text(json.dumps(entries))
     with pytest.raises(ValueError, match=f"(?s)wanted {'1' * 64}.*wanted {'2' * 64}"):
         obtain(tmp_path / "list.yaml", tmp_path / "raw", downloads=tmp_path / "downloads")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a: [", "not valid YAML"),
-        ("url: x", "wanted a list of downloads"),
-        ("[]", "wanted a list of downloads"),
-        ("- {url: http://x/a.zip}", "entry 1: sha256 is None; wanted 64 hex digits"),
-        ("- {url: a.zip, sha256: 1}", r"entry 1: url is 'a.zip'; wanted an address(?s:.*)entry 1: sha256 is 1"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, md5: 1}}", "entry 1: unknown md5; known: url, sha256, name, inner"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, name: ../b}}", "entry 1: name is '../b'; wanted a plain file name"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: a.zip}}", "entry 1: inner is 'a.zip'; wanted a list of archives"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [../a.zip]}}", r"entry 1: inner is \['../a.zip'\]; wanted"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [a/../../b.zip]}}", "entry 1: inner is .* wanted"),
-        (f"- {{url: http://x/a, sha256: {'a' * 64}, inner: [/a.zip]}}", "entry 1: inner is .* wanted"),
-        (f"- {{url: http://x/, sha256: {'a' * 64}}}", "entry 1: name is ''"),
-        (
-            f"- {{url: http://x/a, sha256: {'a' * 64}}}\n- {{url: http://y/a, sha256: {'b' * 64}}}",
-            "name 'a' stands there twice",
-        ),
-    ],
-)
-def test_wrong_lists(tmp_path, content, message):
-    (tmp_path / "list.yaml").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        obtain(tmp_path / "list.yaml", tmp_path / "raw")
 
 
 def test_wrong_sources(tmp_path):
@@ -169,6 +299,15 @@ def test_wrong_sources(tmp_path):
     with pytest.raises(ValueError, match=r"has a file source.json of its own"):
         obtain(tmp_path / "own", tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
+
+
+def test_source_that_dvc_has_and_this_folder_has_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.dvc").write_text("outs: []")
+    for source in ("own", "own/photos/a.zip"):
+        with pytest.raises(ValueError, match=r"no such file or folder .*; DVC tracks it \(own.dvc\): dvc pull"):
+            obtain(source, "raw")
+    assert dvc_advice("owner") == dvc_advice(tmp_path / "x") == ""
 
 
 def test_full_disk_names_the_place_and_leaves_nothing(tmp_path, monkeypatch):

@@ -1,14 +1,21 @@
 import errno
+import hashlib
 import json
+import os
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from pipeline import archive as archive_module
 from pipeline import fetch as fetch_module
 from pipeline.fetch import fetch
 from tests.http_server import BODY, SHA256, serve
+
+MD5 = hashlib.md5(BODY).hexdigest()
 
 
 @pytest.fixture
@@ -140,9 +147,75 @@ def test_wrong_sha256(server, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_md5(server, tmp_path):
+    get(server, tmp_path / "x", sha256=None, md5=MD5)
+    get(server, tmp_path / "x", sha256=None, md5=MD5)
+    assert len(server.ranges) == 1  # what is there and right is not fetched again
+    with pytest.raises(ValueError, match=f"data.bin: MD5 is {MD5}, wanted {'0' * 32}"):
+        get(server, tmp_path / "y", sha256=None, md5="0" * 32)
+    with pytest.raises(ValueError, match=f"MD5 is {MD5}"):  # each of two is checked
+        get(server, tmp_path / "y", md5="0" * 32)
+
+
+def test_body_whose_end_nobody_announced(server, tmp_path):
+    """A cut cannot be told from the end, but by the checksum; one more try from the start is right."""
+    server.moods = ["unsized:500000", "unsized"]
+    assert get(server, tmp_path / "x").read_bytes() == BODY
+    assert server.ranges == [None, None]
+    server.moods = ["unsized:500000", "unsized:500000"]
+    with pytest.raises(ValueError, match=r"SHA-256 is .*, wanted"):
+        get(server, tmp_path / "y")
+    assert leftovers(tmp_path) == ["x"]
+
+
+@pytest.fixture
+def mirror():
+    with serve() as serving:
+        yield serving
+
+
+def both(server, mirror, path, **options):
+    urls = [server.url, mirror.url]
+    return fetch(urls, path, **{"sha256": SHA256, "wait_s": 0.001, "timeout_s": 5, "retries": 1, **options})
+
+
+def test_mirror_is_asked_where_the_first_address_refuses(server, mirror, tmp_path):
+    assert both(server, mirror, tmp_path / "x").read_bytes() == BODY
+    assert mirror.ranges == []
+    server.moods = ["status:404"]
+    assert both(server, mirror, tmp_path / "y").read_bytes() == BODY
+    assert mirror.ranges == [None]
+
+
+def test_mirror_continues_the_half_file(server, mirror, tmp_path):
+    server.moods = ["cut:300000", "status:503"]
+    assert both(server, mirror, tmp_path / "x").read_bytes() == BODY
+    assert mirror.ranges == ["bytes=300000-"]  # without the first one's ETag, which would mean nothing there
+    server.moods = ["cut:300000", "status:503"]
+    mirror.ranges = []
+    assert both(server, mirror, tmp_path / "y", sha256=None).read_bytes() == BODY
+    assert mirror.ranges == [None]  # nothing says that both have the same bytes
+
+
+def test_mirror_with_other_bytes_first(server, mirror, tmp_path):
+    """Half of it wrong is found by the checksum, and all of it too."""
+    server.body = bytes(len(BODY))
+    server.moods = ["cut:300000", "status:503"]
+    assert both(server, mirror, tmp_path / "x").read_bytes() == BODY
+    assert mirror.ranges == ["bytes=300000-", None]
+    assert both(server, mirror, tmp_path / "y").read_bytes() == BODY
+    assert leftovers(tmp_path) == ["x", "y"]
+
+
+def test_no_mirror_has_it(server, mirror, tmp_path):
+    server.moods, mirror.moods = ["status:404"], ["status:403"]
+    with pytest.raises(ValueError, match=r"(?s)answered 404 Not Found.*answered 403 Forbidden"):
+        both(server, mirror, tmp_path / "x")
+
+
 def test_disk_too_small(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(ValueError, match=r"1,024,000 bytes to come and 10 free on the disk"):
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(ValueError, match=r"data.bin: to fetch 1,024,000 bytes, and 10 are free on the disk of .*; free some"):
         get(server, tmp_path / "x")
 
 
@@ -175,3 +248,46 @@ def test_other_addresses_go_through_fsspec(tmp_path):
     assert (tmp_path / "x").read_bytes() == BODY
     with pytest.raises(ValueError, match=r"gone.bin: no such file; check the address"):
         fetch((tmp_path / "gone.bin").as_uri(), tmp_path / "y")
+    with pytest.raises(ValueError, match=r"nosuch://a/b: Protocol not known: nosuch"):
+        fetch("nosuch://a/b", tmp_path / "y")
+
+
+def test_other_file_that_changed_meanwhile_starts_anew(tmp_path):
+    source = tmp_path / "source.bin"
+    source.write_bytes(BODY)
+
+    def stop(done, total):
+        if done > 300_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(source.as_uri(), tmp_path / "x", on_progress=stop)
+    source.write_bytes(BODY[::-1])
+    os.utime(source, (1, 1))
+    assert fetch(source.as_uri(), tmp_path / "x").read_bytes() == BODY[::-1]
+
+
+def test_lost_connection_of_other_addresses(tmp_path, monkeypatch):
+    """What a file system of fsspec raises on the way is tried again, and what it forbids is explained."""
+    source = tmp_path / "source.bin"
+    source.write_bytes(BODY)
+    faults = [ConnectionResetError("reset"), PermissionError("Forbidden")]
+
+    def flaky(self, path, **_):
+        if faults:
+            raise faults.pop(0)
+        return well(self, path)
+
+    well = LocalFileSystem.info
+    monkeypatch.setattr(LocalFileSystem, "info", flaky)
+    with pytest.raises(ValueError, match=r"source.bin: Forbidden; check the address and your credentials"):
+        fetch(source.as_uri(), tmp_path / "x", wait_s=0.001)
+    faults.append(ConnectionResetError("reset"))
+    assert fetch(source.as_uri(), tmp_path / "x", wait_s=0.001).read_bytes() == BODY
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # another test may have loaded it
+    with pytest.raises(ValueError, match=r"s3://bucket/x.zip: Install s3fs.*extra of this project: pip install '.\[s3\]'"):
+        fetch("s3://bucket/x.zip", tmp_path / "x")
