@@ -33,6 +33,7 @@ RULES: dict[str, tuple[str, str]] = {
     "crossing_outline": ("warning", "an outline crosses itself"),
     "outline_outside": ("warning", "an outline leaves its image; the part outside is cut off"),
     "box_outline": ("warning", "an object is a box without an outline; all of the box is taken for it"),
+    "no_area": ("warning", "a line, a point or another shape without an area is left out"),
     "object_twice": ("warning", "an object stands there twice, in every number the same; it is taken once"),
     "image_without_labels": ("warning", "an image has no file of labels, which its format reads as: nothing on it"),
     "empty_outline": ("warning", "an outline covers no pixel, and its object is left out"),

@@ -84,6 +84,15 @@ def test_order_groups_void_and_tags(tmp_path):
     assert found.instances.classes.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("kind", ["polyline", "points", "cuboid", "skeleton"])
+def test_what_has_no_area_is_left_out(tmp_path, kind):
+    _, found = sample(tmp_path, [cvat_shape(kind, "joint"), cvat_polygon("cat", square(0, 0, 4, 4))])
+    assert len(found.instances) == 1
+    (remark,) = found.remarks
+    assert (remark.rule, remark.file, remark.value) == ("no_area", "annotations.xml", "a.png 0")
+    assert f"image a.png, shape 0 ({kind} joint): of kind {kind}, has no area and is left out" in str(remark)
+
+
 def test_labels_of_the_file(tmp_path):
     labels = [
         ("road & <more>", "", "any"),
@@ -224,7 +233,6 @@ def rle(text: str, **more) -> str:
         (cvat_shape("polygon", "cat", points="0,0;4,nan;4,4"), POOR, "its points is '4,nan'; wanted numbers"),
         (cvat_shape("polygon", "cat", points="0,0;4;4,4"), POOR, "wanted [[x, y], ...] in pixels"),
         (cvat_polygon("cat", square(0.6, 0.6, 1.4, 1.4)), POOR, "covers no pixel of the image; draw it larger, or remove it"),
-        (cvat_shape("polyline", "cat", points="0,0;4,4"), POOR, "a polyline has no area; draw a polygon, or remove it"),
         (cvat_shape("blob", "cat"), POOR, "is of an unknown kind; known: polygon, box, ellipse, mask"),
         (box("cat", 0, 0, 4, "x"), POOR, "its ybr is 'x'; wanted numbers"),
         (box("cat", 0, 0, 4, 4, rotation=""), POOR, "its rotation is ''; wanted numbers"),

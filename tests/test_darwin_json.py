@@ -106,6 +106,15 @@ def test_order_instances_void_and_tags(tmp_path):
     assert found.instances.classes.tolist() == [2] and space.colours[1] == (1, 2, 3)
 
 
+@pytest.mark.parametrize("kind", ["line", "keypoint", "skeleton", "cuboid", "string", "graph", "table", "simple_table"])
+def test_what_has_no_area_is_left_out(tmp_path, kind):
+    space, found = sample(tmp_path, [darwin_one("y", kind, {}), darwin_polygon("x", square(0, 0, 4, 4))])
+    assert space.names == ("background", "x") and len(found.instances) == 1
+    (remark,) = found.remarks
+    assert (remark.rule, remark.file, remark.value) == ("no_area", "annotations/a.json", "0")
+    assert f"annotation 0 (y): of kind {kind}, has no area and is left out; draw a polygon" in str(remark)
+
+
 def test_an_image_without_an_annotation_is_background(tmp_path):
     tag = darwin_one("night", "tag", {})
     source = read(write_darwin(tmp_path, {"a": [tag], "b": [darwin_polygon("x", square(0, 0, 4, 4))]}))
@@ -225,7 +234,6 @@ MASK = darwin_one("x", "mask", {}, id="m")
         ([darwin_polygon("y", square(0, 0, 4, 4))], "label_outside", "(y): label 'y' is none of background, x; correct it"),
         ([{"id": "1", "polygon": {"paths": []}}], POOR, "has no name of a class; give it one"),
         (["text"], POOR, "has no name of a class"),
-        ([darwin_one("x", "line", {"path": []})], POOR, "a line has no area; draw a polygon, or remove it"),
         (
             [darwin_one("x", "blob", {})],
             POOR,

@@ -190,7 +190,6 @@ def test_everything_seen_from_names(tmp_path):
         (shape("x", [[0, 0], [4, float("nan")], [1, 1]]), "unusable_outline", "wanted [[x, y], ...] in pixels"),
         (shape("x", [[0, 0], [4, 1e12], [1, 1]]), "unusable_outline", "(4, 1e+12) lies far outside the image, 32x24"),
         (shape("x", square(0.6, 0.6, 1.4, 1.4)), "unusable_outline", "the polygon covers no pixel"),
-        (shape("x", [[0, 0], [4, 4]], "line"), "unusable_outline", "a line has no area; draw a polygon"),
         (shape("x", [[0, 0]], "blob"), "unusable_outline", "shape_type 'blob' is unknown; known: rectangle, circle"),
         (shape("x", [[0, 0]], "circle"), "unusable_outline", "a circle has 1 points, wanted 2"),
         (shape("x", square(0, 0, 4, 4), "rectangle"), "unusable_outline", "a rectangle has 4 points, wanted 2"),
@@ -234,6 +233,15 @@ def test_every_fault_of_a_file_is_told_at_once(tmp_path):
     with pytest.raises(FaultError) as caught:
         read(tmp_path, classes=["x"]).records[0].decode()
     assert [fault.value for fault in caught.value.faults] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points"])
+def test_what_has_no_area_is_left_out(tmp_path, kind):
+    space, found = sample(tmp_path, [shape("y", [[0, 0], [4, 4]], kind), shape("x", square(0, 0, 4, 4))])
+    assert space.names == ("background", "x") and len(found.instances) == 1
+    (remark,) = found.remarks
+    assert (remark.rule, remark.file, remark.value) == ("no_area", "annotations/a.json", "0")
+    assert f"shape 0 (y): of kind {kind}, has no area and is left out; draw a polygon" in str(remark)
 
 
 def test_there_and_back(tmp_path):

@@ -14,6 +14,7 @@ from pipeline.sources import Fault, FaultError
 from pipeline.structures import InstanceSet, PanopticMap
 
 SLACK_PX = 0.5  # so far outside the image no centre of a pixel lies: tools round corners to there
+LEFT_OUT = ("empty_outline", "no_area")  # rules of outlines that are no mask and that the image can do without
 _PAIRS = 1 << 18  # of edges, compared at once; bounds the memory
 
 
@@ -25,7 +26,7 @@ class Outlines:
     ----------
     file : that they stand in, as faults name it
     faults : of outlines that are no mask: the image cannot be used
-    remarks : on outlines that are one, for `Sample.remarks`
+    remarks : on outlines that are one or are left out, for `Sample.remarks`
     """
 
     file: str
@@ -37,12 +38,16 @@ class Outlines:
 
     @contextmanager
     def part(self, where: str, value: object) -> Iterator[None]:
-        """A block that reads one outline, called `where` in messages: an OutlineError in it becomes a fault of the image."""
+        """A block that reads one outline, called `where` in messages: an OutlineError in it becomes a fault of the image.
+
+        Where its rule is one of `LEFT_OUT`, it becomes a remark.
+        """
         self._place = where, str(value)
         try:
             yield
         except OutlineError as error:
-            self.faults.append(self._fault(error.rule, str(error)))
+            found = self.remarks if error.rule in LEFT_OUT else self.faults
+            found.append(self._fault(error.rule, str(error)))
 
     def polygon(self, points: object) -> np.ndarray:
         """`polygon_mask`, with a remark where the polygon crosses itself or leaves the image."""
@@ -132,6 +137,12 @@ class Outlines:
     def _fault(self, rule: str, message: str, pixel: tuple[int, int] | None = None) -> Fault:
         where, value = self._place
         return Fault(rule, self.file, f"{where}: {message}", pixel, value)
+
+
+def need_area(kind: object, without: Sequence[str]) -> None:
+    """OutlineError that leaves a shape out where its kind is one of those without an area."""
+    if kind in without:
+        raise OutlineError(f"of kind {kind}, has no area and is left out; draw a polygon where it stands for one", "no_area")
 
 
 def category_of(label: str, label_space: LabelSpace) -> int:

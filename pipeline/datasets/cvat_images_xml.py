@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import images_below, name_of, read_image
-from pipeline.datasets._outlines import Outlines, category_of
+from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
@@ -50,9 +50,9 @@ def read(
 
     Polygons, masks, boxes and ellipses are objects, those of one label and `group_id` parts of one. An outline covers the
     pixels whose centre lies inside. Shapes lie above each other by their `z_order`, those of one order as they stand in the
-    file; the objects keep their whole masks. Tags are passed over. The subsets Train, Validation and Test of a project, or
-    else folders train, val and test in the names, are the splits; where there is no test, val is the split test and train is
-    divided into train and val.
+    file; the objects keep their whole masks. Tags are passed over; lines and points are left out, with a remark. The subsets
+    Train, Validation and Test of a project, or else folders train, val and test in the names, are the splits; where there is no
+    test, val is the split test and train is divided into train and val.
 
     Parameters
     ----------
@@ -195,6 +195,7 @@ def _decode(
         with outlines.part(f"image {name}, shape {index} ({kind} {label})", f"{name} {index}"):
             if kind == "tag":
                 continue
+            need_area(kind, NO_AREA)
             if label not in known:
                 raise OutlineError(f"label {label!r} is none of the file's: {', '.join(known)}; correct it", "missing_category")
             category = None if label == void else category_of(label, label_space)
@@ -206,8 +207,6 @@ def _decode(
 
 def _mask(kind: str, shape: dict[str, str], outlines: Outlines) -> np.ndarray:
     """(H, W) bool: the pixels of a shape, one at least."""
-    if kind in NO_AREA:
-        raise OutlineError(f"a {kind} has no area; draw a polygon, or remove it")
     turn = _numbers(shape, "rotation", "0")[0]  # degrees, clockwise
     if kind == "polygon":
         mask = outlines.polygon([_numbers({"points": pair}, "points") for pair in shape.get("points", "").split(";")])

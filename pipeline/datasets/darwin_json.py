@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
-from pipeline.datasets._outlines import Outlines, category_of
+from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
@@ -39,8 +39,9 @@ def read(
 
     Polygons, ellipses, masks and boxes are objects, those of one class and `instance_id` parts of one. The paths of a polygon
     follow the even-odd rule: one inside another is a hole. An outline covers the pixels whose centre lies inside. Later
-    annotations lie above earlier ones, as darwin-py draws them; the objects keep their whole masks. Tags are passed over.
-    Where `images` has folders train, val and test, they are the splits; else there is no official split.
+    annotations lie above earlier ones, as darwin-py draws them; the objects keep their whole masks. Tags are passed over;
+    lines, points and masks without a pixel are left out, with a remark. Where `images` has folders train, val and test, they
+    are the splits; else there is no official split.
 
     Parameters
     ----------
@@ -166,19 +167,18 @@ def _decode(
                 raise OutlineError("has no name of a class; give it one")
             if _kind(one) in OF_THE_IMAGE:
                 continue
+            need_area(_kind(one), NO_AREA)
             category = None if _label(one) == void else category_of(_label(one), label_space)
             mask = _mask(one, layer, outlines)
             instance = one["instance_id"].get("value") if isinstance(one.get("instance_id"), dict) else None
             number = numbers.setdefault((index,) if instance is None else (_label(one), str(instance)), len(numbers))
-            pieces += [Piece(mask, category, number)] if mask.any() else []
+            pieces.append(Piece(mask, category, number))
     return Sample(id, split, group, pixels, *outlines.truth(pieces, label_space, ground=own.BACKGROUND if background else None))
 
 
 def _mask(annotation: dict, layer: dict[str, np.ndarray] | None, outlines: Outlines) -> np.ndarray:
-    """(H, W) bool: the pixels of an annotation; none for a mask that was drawn and rubbed out."""
+    """(H, W) bool: the pixels of an annotation, one at least."""
     kind = _kind(annotation)
-    if kind in NO_AREA:
-        raise OutlineError(f"a {kind} has no area; draw a polygon, or remove it")
     if kind not in AREAS:
         raise OutlineError(f"is of an unknown kind (keys {', '.join(annotation)}); known: {', '.join(AREAS)}")
     given = annotation[kind]
@@ -187,11 +187,10 @@ def _mask(annotation: dict, layer: dict[str, np.ndarray] | None, outlines: Outli
     if kind == "mask":
         if layer is None:
             raise OutlineError("a mask has its pixels in the raster layer, and the file has none; export it again")
-        mask = layer.get(annotation.get("id"), np.zeros((outlines.height, outlines.width), bool))
-        if not mask.any():
-            outlines.remark("empty_outline", "the mask has no pixel, and is left out")
-        return mask
-    if kind == "bounding_box":
+        mask = layer.get(str(annotation.get("id")))
+        if mask is None or not mask.any():
+            raise OutlineError("the mask has no pixel, and is left out", "empty_outline")  # drawn, and rubbed out again
+    elif kind == "bounding_box":
         (x, y), (across, down) = _points([given, {"x": given.get("w"), "y": given.get("h")}], outlines)
         mask = outlines.box(x, y, x + across, y + down)
     elif kind == "ellipse":
@@ -223,7 +222,7 @@ def _points(path: object, outlines: Outlines) -> np.ndarray:
 def _layer(annotations: list, outlines: Outlines) -> dict[str, np.ndarray] | None:
     """Id of a mask -> (H, W) bool; None where there is no raster layer, or none that can be read."""
     places = [index for index, one in enumerate(annotations) if isinstance(one, dict) and "raster_layer" in one]
-    ids = {one.get("id") for one in annotations if isinstance(one, dict) and "mask" in one}
+    ids = {str(one.get("id")) for one in annotations if isinstance(one, dict) and "mask" in one}
     masks = None
     for index in places:
         with outlines.part(f"annotation {index} (raster layer)", index):

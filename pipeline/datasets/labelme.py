@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import fault, images_below, name_of, read_image
-from pipeline.datasets._outlines import Outlines, category_of
+from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
@@ -40,8 +40,9 @@ def read(
     """Pair `images/a/b.jpg` with `annotations/a/b.json`; its id is `a__b`.
 
     Each shape is an object, or with the others of its label and `group_id` a part of one. A shape covers the pixels whose
-    centre lies inside. Later shapes lie above earlier ones, as labelme draws them; the objects keep their whole masks. Where
-    `images` has folders train, val and test, they are the splits; else there is no official split.
+    centre lies inside; lines and points are left out, with a remark. Later shapes lie above earlier ones, as labelme draws
+    them; the objects keep their whole masks. Where `images` has folders train, val and test, they are the splits; else there is
+    no official split.
 
     Parameters
     ----------
@@ -114,7 +115,8 @@ def _labels(file: Path) -> set[str]:
         shapes = _content(file, file.name)["shapes"]
     except FaultError:
         return set()
-    return {shape["label"] for shape in shapes if isinstance(shape, dict) and isinstance(shape.get("label"), str)}
+    shapes = [shape for shape in shapes if isinstance(shape, dict) and shape.get("shape_type") not in NO_AREA]
+    return {shape["label"] for shape in shapes if isinstance(shape.get("label"), str)}
 
 
 def _content(file: Path, name: str) -> dict:
@@ -134,6 +136,7 @@ def _decode(
     for index, shape in enumerate(content["shapes"]):
         with outlines.part(f"shape {index}{_named(shape)}", index):
             label, key = _label_and_key(shape, index)
+            need_area(shape.get("shape_type"), NO_AREA)
             category = None if label == void else category_of(label, label_space)
             number = numbers.setdefault(key, len(numbers))
             pieces.append(Piece(_mask(shape, outlines), category, number))
@@ -155,8 +158,6 @@ def _label_and_key(shape: object, index: int) -> tuple[str, tuple]:
 def _mask(shape: dict, outlines: Outlines) -> np.ndarray:
     """(H, W) bool: the pixels of a shape, one at least."""
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
-    if kind in NO_AREA:
-        raise OutlineError(f"a {kind} has no area; draw a polygon, or remove it")
     if kind == "mask":
         mask = _bitmap(shape, _pair(points, kind, outlines), outlines)
     elif kind in ("rectangle", "circle"):
