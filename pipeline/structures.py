@@ -42,11 +42,13 @@ class SemanticMap:
     labels : (H, W) uint8 or uint16, class index or void
     probabilities : (C, H, W) float32 that sums to 1 over C, or None where the method has none
     regions : (H, W) int32, the segments that a method found before it gave them classes, from 0; None where it has none
+    divided : the same classes with the things of each told apart; None where nobody did
     """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
     regions: np.ndarray | None = None
+    divided: PanopticMap | None = None
 
     def __post_init__(self):
         if self.labels.ndim != 2 or self.labels.dtype not in (np.uint8, np.uint16):
@@ -60,6 +62,8 @@ class SemanticMap:
         regions = self.regions
         if regions is not None and (regions.shape != self.labels.shape or regions.dtype != np.int32):
             raise ValueError(f"SemanticMap: regions are {regions.shape} {regions.dtype}, wanted {self.labels.shape} int32")
+        if self.divided is not None and self.divided.shape != self.labels.shape:
+            raise ValueError(f"SemanticMap: divided is {self.divided.shape}, wanted {self.labels.shape}")
 
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray, label_space: LabelSpace) -> SemanticMap:
@@ -78,15 +82,19 @@ class SemanticMap:
 
     def cropped(self, height: int, width: int) -> SemanticMap:
         """The top left `height` x `width` pixels: what padding on the right and below added goes."""
-        given, regions = self.probabilities, self.regions
+        given, regions, divided = self.probabilities, self.regions, self.divided
         return SemanticMap(
             self.labels[:height, :width],
             None if given is None else given[:, :height, :width],
             None if regions is None else regions[:height, :width],
+            None if divided is None else divided.cropped(height, width),
         )
 
     def resized(self, height: int, width: int) -> SemanticMap:
-        """The map at another size: probabilities bilinearly, then the best class; bare labels, regions by nearest neighbour."""
+        """The map at another size: probabilities bilinearly, then the best class; bare labels, regions by nearest neighbour.
+
+        What was `divided` is None there: its segments would not have the new labels' outlines.
+        """
         if self.shape == (height, width):
             return self
         regions = None if self.regions is None else resize_labels(self.regions, height, width)

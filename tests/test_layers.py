@@ -11,6 +11,7 @@ FAMILIES = ("datasets", "classical", "models", "losses", "metrics", "postprocess
 BASE = (
     "structures",
     "label_space",
+    "painting",
     "resizing",
     "sources",
     "splits",

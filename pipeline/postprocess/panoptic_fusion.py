@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline.painting import painted
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Segment
 
 
@@ -44,16 +45,8 @@ def panoptic_fusion(
         raise ValueError(
             f"panoptic_fusion: {type(instance).__name__} holds no instances; name an instance method in the fusion"
         )
-    segments = np.zeros(semantic.shape, np.int32)
-    info: list[Segment] = []
-    for index in np.argsort(-instance.scores, kind="stable"):
-        mask = instance.masks[index]
-        free = mask & (segments == 0)
-        area = np.count_nonzero(mask)
-        if instance.scores[index] < score_threshold or not area or np.count_nonzero(free) < overlap_threshold * area:
-            continue
-        info.append(Segment(len(info) + 1, int(instance.classes[index]), score=float(instance.scores[index])))
-        segments[free] = info[-1].id
+    things = painted(instance, score_threshold=score_threshold, overlap_threshold=overlap_threshold)
+    segments, info = things.segments, list(things.info)
     labels = semantic.semantic(label_space)
     for category, isthing in enumerate(label_space.isthing):
         free = (labels == category) & (segments == 0)
