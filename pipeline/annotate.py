@@ -1,4 +1,4 @@
-"""Turn boxes into masks: `python -m pipeline.annotate own/images --boxes boxes.json --method grabcut --out own/annotations`.
+"""Turn boxes into masks: `python -m pipeline.annotate own/images --boxes boxes.json --out own/annotations`.
 
 METHOD is a classical method that takes a box, such as grabcut; or a fitted run, such as runs/unet_encoder: inside each box the
 pixels of its class, or where the run does not know the label, of the class most frequent there but for the background; of a run
@@ -6,13 +6,15 @@ that tells objects apart, the object whose own box fits best. No mask reaches be
 
 FOLDER gets annotations.json (COCO instances), a NAME.json for each picture, which labelme opens for correction, and
 overlays/NAME.png for a first look. Pictures that the boxes do not name are passed over. The readers `labelme` and `coco_json`
-make a data set of it.
+make a data set of it. 16-bit, float and transparent pictures are read as `python -m pipeline.segment` reads them, and the line
+that is printed for one says so; one with an EXIF turn is refused, since its boxes may be for either side up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,16 +24,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.progress import track
 
-from pipeline import annotations, files, overlay
+from pipeline import annotations, command, files, overlay
 from pipeline.boxes import FORMS, Boxed, read
 from pipeline.cutting import Cut, choose
-from pipeline.datasets._files import images_below, read_image
+from pipeline.datasets._files import images_below
+from pipeline.pictures import picture_and_remarks
 from pipeline.spread import spread
 
+METHOD, OUT = "grabcut", Path("annotations")
 COCO_FILE, OVERLAYS = "annotations.json", "overlays"
 TEXT_SHARE, LEAST_TEXT_PX = 1 / 32, 11  # of the shorter side: how high a label is
 LUMA = (0.299, 0.587, 0.114)  # how light a colour is
@@ -39,11 +42,12 @@ LUMA = (0.299, 0.587, 0.114)  # how light a colour is
 
 @dataclass(frozen=True)
 class _Done:
-    """What annotations.json says of a picture, its ids left open, and the boxes in which nothing was found."""
+    """What annotations.json says of a picture, its ids left open, and a line for all that is to be told of it."""
 
     image: dict
     objects: list[tuple[str, dict]]  # label, annotation
-    missed: list[str]
+    remarks: list[str]  # what was done to the picture to read it
+    missed: list[str]  # the boxes in which nothing was found
 
 
 def annotate(
@@ -104,7 +108,7 @@ def _check_folders(images: Path, out: Path, *, overwrite: bool) -> None:
 
 
 def _annotate(given: Boxed, *, cut: Cut, out: Path, colours: Mapping[str, np.ndarray], tolerance_px: float) -> _Done:
-    image = read_image(given.path, root=given.path.parent)
+    image, remarks = picture_and_remarks(given.path, may_turn=False)
     height, width = image.shape[:2]
     try:
         masks = cut(image, given) if len(given.boxes) else []
@@ -123,7 +127,8 @@ def _annotate(given: Boxed, *, cut: Cut, out: Path, colours: Mapping[str, np.nda
     files.write_json(file, annotations.labelme_file(shapes, image_path=image_path, height=height, width=width))
     picture = _picture(image, masks, given, colours)
     files.write_bytes(out / OVERLAYS / f"{given.key}.png", cv2.imencode(".png", picture[..., ::-1])[1].data)
-    return _Done({"file_name": given.file, "width": width, "height": height}, objects, missed)
+    remarks = [f"{given.file}: {one}" for one in remarks]
+    return _Done({"file_name": given.file, "width": width, "height": height}, objects, remarks, missed)
 
 
 def _picture(image: np.ndarray, masks: Sequence[np.ndarray], given: Boxed, colours: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -160,35 +165,20 @@ def _write_coco(path: Path, done: Sequence[_Done], categories: Sequence[dict]) -
     files.write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _settings(texts: Sequence[str]) -> dict[str, object]:
-    """Option -> value from texts such as "iterations=5"."""
-    settings = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--set {text}: wanted KEY=VALUE")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {text}: {value!r} is no YAML") from None
-    return settings
-
-
 def _run(arguments: argparse.Namespace) -> None:
-    threads = os.cpu_count() or 1 if arguments.threads is None else arguments.threads
-    if threads < 1 or arguments.simplify < 0:
-        raise ValueError(f"--threads {threads} --simplify {arguments.simplify:g}: wanted 1 or more, and 0 or more")
+    if not 0 <= arguments.simplify < math.inf:
+        raise ValueError(f"--simplify {arguments.simplify:g}: wanted a number of pixels, 0 or more")
     done, passed_over = annotate(
         arguments.images,
         arguments.boxes,
         arguments.out,
         method=arguments.method,
-        options=_settings(arguments.set),
+        options=command.settings(arguments.set),
         tolerance_px=arguments.simplify,
         overwrite=arguments.overwrite,
-        threads=threads,
+        threads=arguments.threads,
     )
-    for line in (line for one in done for line in one.missed):
+    for line in (line for one in done for line in (*one.remarks, *one.missed)):
         print(line)
     objects, missed = sum(len(one.objects) for one in done), sum(len(one.missed) for one in done)
     print(
@@ -208,8 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", metavar="IMAGES", type=Path, help="folder of the pictures")
     parser.add_argument("--boxes", metavar="FILE", type=Path, required=True, help=f"JSON: {FORMS}")
-    parser.add_argument("--method", required=True, help="a classical method that takes a box, or a fitted run: runs/K")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="where the annotations go")
+    parser.add_argument(
+        "--method",
+        default=METHOD,
+        help=f"a classical method that takes a box, or a fitted run: runs/K; {METHOD} where left out",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=OUT, help=f"where the annotations go; {OUT}, here, where left out"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -231,13 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command.run(_run, _parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pipeline.datasets._files import read_image
-from pipeline.sources import FaultError
+from pipeline.pictures import read_picture
 from pipeline.spread import spread
 
 ROUNDING_PX = 0.5  # a box that reaches so far beyond its picture is cut; one that reaches further is a mistake
@@ -181,9 +180,9 @@ def _size(picture: _Given, images: Path) -> tuple[int, int] | str:
     if path.is_absolute() or ".." in path.parts or not (images / path).is_file():
         return f"no such picture in {images}"
     try:
-        height, width = read_image(images / path, root=images).shape[:2]
-    except FaultError as error:
-        return error.faults[0].message
+        height, width = read_picture(images / path, may_turn=False).shape[:2]
+    except ValueError as error:
+        return str(error).removeprefix(f"{images / path}: ")
     if picture.size is not None and picture.size != (width, height):
         return f"is {width}x{height}, and the boxes are for {picture.size[0]}x{picture.size[1]} (width x height)"
     return width, height
@@ -199,7 +198,7 @@ def _checked(picture: _Given, path: Path, size: tuple[int, int], faults: list[st
         if fault:
             faults.append(f"{picture.file}: {place}: {fault}")
         else:
-            boxes.append(np.clip(corners, 0, [*size, *size]))
+            boxes.append(_inside(corners, *size))
             labels.append(label)
     return Boxed(picture.file, path, np.array(boxes, np.float32).reshape(-1, 4), tuple(labels))
 
@@ -212,7 +211,15 @@ def _fault(corners: object, width: int, height: int) -> str | None:
         return f"{corners} is empty; wanted x0 < x1 and y0 < y1 (x0, y0, x1, y1)"
     if min(x0, y0) < -ROUNDING_PX or x1 > width + ROUNDING_PX or y1 > height + ROUNDING_PX:
         return f"{corners} lies outside the picture, {width}x{height} (width x height)"
+    x0, y0, x1, y1 = _inside(corners, width, height)
+    if x0 >= x1 or y0 >= y1:
+        return f"{corners} holds nothing of the picture, {width}x{height} (width x height)"
     return None
+
+
+def _inside(corners: list, width: int, height: int) -> np.ndarray:
+    """(4,) float32: a box cut at the rim of its picture."""
+    return np.clip(corners, 0, [width, height, width, height]).astype(np.float32)
 
 
 def _is_number(one: object) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import files, inference
+from pipeline import inference
 from pipeline.boxes import Boxed
 from pipeline.classical import METHODS
 from pipeline.classical._method import Segmenting
 from pipeline.options import entry_faults
+from pipeline.prediction_options import scored_options
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt
 from pipeline.table import look_up
 
@@ -39,11 +40,11 @@ def choose(method: str, options: dict, *, threads: int) -> tuple[Cut, int]:
         return partial(_cut_by_box, method=entry(space, **options)), threads
     for folder in (Path(method) / "model", Path(method)):
         if (folder / "model.json").is_file():
-            scored = folder.parent / "predict.json"
             if options:
-                raise ValueError(f"--set {', '.join(options)}: a run is used as it was scored; see {scored}")
-            given = files.read_json(scored)["options"] if scored.is_file() else {}
-            fitted = inference.load(folder, predict=given, threads=threads)
+                raise ValueError(
+                    f"--set {', '.join(options)}: a run is used as it was scored; see {folder.parent / 'predict.json'}"
+                )
+            fitted = inference.load(folder, predict=scored_options(folder), threads=threads)
             return partial(_cut_by_prediction, fitted=fitted), fitted.threads
     raise ValueError(
         f"--method {method}: neither the folder of a fitted run, such as runs/unet_encoder, nor a method that takes a box: "

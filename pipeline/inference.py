@@ -6,14 +6,13 @@ A fitted method is a folder: model.json and the files beside it. It loads withou
 from __future__ import annotations
 
 import inspect
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import sliding
+from pipeline import files, sliding
 from pipeline.classical import METHODS
 from pipeline.machine import forget_peak_memory, peak_memory_mb
 from pipeline.models import NETWORKS
@@ -73,15 +72,26 @@ def load(folder: str | Path, *, predict: dict | None = None, device=None, thread
 
     Raises
     ------
-    ValueError : the folder holds no model.json, or one of a kind that this version does not know.
+    ValueError : the folder holds no model.json, a damaged one, or one of a kind that this version does not know.
     """
+    description = described(folder)
+    return _LOADERS[description["kind"]](Path(folder), description, predict or {}, device, threads)
+
+
+def described(folder: str | Path) -> dict:
+    """What model.json says of the fitted method in `folder`; raises ValueError as `load` does."""
     path = Path(folder) / "model.json"
     if not path.is_file():
         raise ValueError(f"{folder}: no model.json there; fit the method first (`dvc repro`)")
-    description = json.loads(path.read_text(encoding="utf-8"))
-    if description["kind"] not in _LOADERS:
-        raise ValueError(f"{path}: kind {description['kind']!r} is none of {', '.join(_LOADERS)}")
-    return _LOADERS[description["kind"]](Path(folder), description, predict or {}, device, threads)
+    try:
+        description = dict(files.read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is no mapping in JSON, or damaged: {error}; fetch a whole copy") from None
+    if description.get("kind") not in _LOADERS:
+        raise ValueError(f"{path}: kind {description.get('kind')!r} is none of {', '.join(_LOADERS)}")
+    if missing := {"method", "options", "label_space"} - description.keys():
+        raise ValueError(f"{path}: {', '.join(sorted(missing))} missing; fetch a whole copy, or fit the method again")
+    return description
 
 
 class FittedClassical(Fitted):

@@ -1,7 +1,8 @@
 """Are a name and its options right? They are compared with the signature in the entry's source file: nothing is imported."""
 
 import ast
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 
 from pipeline import config, table
 from pipeline.provenance import ROOT
@@ -18,6 +19,7 @@ YAML_TYPES = {  # annotation -> types that YAML gives and the entry takes
     "str": (str,),
     "tuple": (list,),
 }
+ALSO_CALLED = {"k": ("clusters", "components", "levels", "scale")}  # what textbooks write -> what an entry may call it
 
 
 def entry_faults(entries: Mapping[str, str], name: str, options: dict, *, kind: str, place: str, given: set[str]) -> list[str]:
@@ -29,12 +31,19 @@ def entry_faults(entries: Mapping[str, str], name: str, options: dict, *, kind: 
     faults = []
     for option, value in options.items():
         if option not in known.keys() - given:
-            faults.append(f"{place}.{option}: {kind} {name} has no such option; it takes: {choices}")
+            hint = _hint(option, sorted(known.keys() - given))
+            faults.append(f"{place}.{option}: {kind} {name} has no such option; it takes: {choices}{hint}")
         elif not _fits(value, known[option]):
             wanted = ast.unparse(known[option])
             faults.append(f"{place}.{option}: {value!r} is no {wanted}{config.number_hint(value)}")
     faults += [f"{place}.{option}: missing; {kind} {name} needs it" for option in sorted(required - given - set(options))]
     return faults
+
+
+def _hint(option: str, known: Sequence[str]) -> str:
+    """What may have been meant by an option that is not known."""
+    near = [one for one in ALSO_CALLED.get(option, ()) if one in known] or difflib.get_close_matches(option, known, n=1)
+    return f". Did you mean {near[0]}?" if near else ""
 
 
 def _signature(entries: Mapping[str, str], name: str) -> tuple[dict[str, ast.expr | None], set[str]]:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+from pipeline.files import read_json
 from pipeline.table import with_options
 
 
@@ -44,6 +46,23 @@ def segment_options(
         raise ValueError(f"predict.postprocess: {postprocess!r} is no list; write [{postprocess}]")
     entries = [with_options(entry) for entry in postprocess]
     return {"flip": flip, "window": window, "overlap": overlap, "scales": list(scales), "postprocess": entries}
+
+
+def scored_options(folder: Path) -> dict:
+    """The options that a run was scored with, from predict.json beside the `folder` of its model; {} where none is there.
+
+    Raises
+    ------
+    ValueError : the file is damaged.
+    """
+    path = folder.parent / "predict.json"
+    if not path.is_file():
+        return {}
+    try:
+        given = dict(read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: is no mapping in JSON, or damaged: {error}; fetch a whole copy") from None
+    return given.get("options", given)
 
 
 def _is_number(value: object) -> bool:

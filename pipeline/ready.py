@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from safetensors import SafetensorError
 
-from pipeline import files, inference
+from pipeline import inference
 from pipeline.check import PREDICT_ENTRY, postprocess_faults
 from pipeline.classical import METHODS
 from pipeline.classical._method import Method, Segmenting
@@ -20,6 +20,7 @@ from pipeline.classical._regions import relabelled
 from pipeline.options import entry_faults
 from pipeline.overlay import segment_colours
 from pipeline.postprocess import FUSIONS
+from pipeline.prediction_options import scored_options
 from pipeline.provenance import ROOT
 from pipeline.search import build
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
@@ -34,7 +35,7 @@ class Segmentation:
 
     Parameters
     ----------
-    labels : (H, W) uint8 or uint16, segment number or class index
+    labels : (H, W) uint8, uint16 or int32, the smallest that holds them: segment number or class index
     parts : (H, W) integers, the same or the objects in them, which lines are drawn around
     objects : class -> number of objects; empty where the method tells none apart
     """
@@ -52,6 +53,7 @@ class Ready(ABC):
     """
 
     label_space: LabelSpace
+    method: Method | None = None  # the classical one behind it
     takes: tuple[str, ...] = ()
     threads = 1
     clear: int | None = None
@@ -61,6 +63,10 @@ class Ready(ABC):
     def prepare(self, pictures: Sequence[np.ndarray], *, seed: int) -> None:
         """Learn from pictures without truth, opened one by one."""
         return
+
+    def works_at(self, shape: tuple[int, int], prompt: Prompt | None) -> tuple[int, int]:
+        """Height and width that a classical method brings a picture of this shape to; the shape itself for another method."""
+        return shape if self.method is None else self.method.works_at(shape, prompt)
 
     @abstractmethod
     def segment(self, image: np.ndarray, prompt: Prompt | None) -> Segmentation:
@@ -131,11 +137,7 @@ class _Untrained(Ready):
         found = self.method.segments(image, prompt)
         if found.min() < 0 or found.max() > 65535:
             found = relabelled(found)
-        if found.max() > 65535:
-            raise ValueError(
-                f"{found.max() + 1} segments; a 16-bit PNG numbers at most 65536; set options that give larger ones"
-            )
-        labels = found.astype(np.uint8 if found.max() <= 255 else np.uint16)
+        labels = found.astype(next(kind for kind in (np.uint8, np.uint16, np.int32) if found.max() <= np.iinfo(kind).max))
         return Segmentation(labels, labels, {})
 
     def colours(self, labels):
@@ -163,15 +165,14 @@ class _Run(Ready):
     """A fitted method, with the prediction options it was scored with where they stand beside it."""
 
     def __init__(self, folder: Path, options: dict, *, threads: int):
-        description, scored = files.read_json(folder / "model.json"), folder.parent / "predict.json"
-        _refuse(_predict_faults(description, options))
-        given = files.read_json(scored) if scored.is_file() else {}
+        _refuse(_predict_faults(inference.described(folder), options))
         try:
-            self.fitted = inference.load(folder, predict=given.get("options", given) | options, threads=threads)
+            self.fitted = inference.load(folder, predict=scored_options(folder) | options, threads=threads)
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{folder}: no whole copy of a fitted method: {error}") from None
         self.label_space, self.threads = self.fitted.label_space, self.fitted.threads
         self.takes, self.clear = _takes(self.fitted), self.label_space.void
+        self.method = getattr(self.fitted, "method", None)
 
     def segment(self, image, prompt):
         prediction = self.fitted.segment(image, prompt)

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 
 from pipeline import annotate
@@ -149,11 +150,59 @@ def test_options_reach_the_method(tmp_path, capsys):
     assert "0 objects; nothing found in 8 boxes: draw by hand" in capsys.readouterr().out
     assert command(tmp_path, "--overwrite", "--set", "leest=1") == 1
     assert "has no such option; it takes: least" in capsys.readouterr().err
-    for wrong in ("least", "least=[1"):
+    for wrong in ("least", "least=[1", "=1"):
         assert command(tmp_path, "--overwrite", "--set", wrong) == 1
         assert f"--set {wrong}: " in capsys.readouterr().err
-    assert command(tmp_path, "--overwrite", "--simplify", "-1") == 1
-    assert "--simplify -1" in capsys.readouterr().err
+    for wrong in ("-1", "nan", "inf"):
+        assert command(tmp_path, "--overwrite", "--simplify", wrong) == 1
+        assert f"--simplify {wrong}: wanted a number of pixels, 0 or more" in capsys.readouterr().err
+    assert command(tmp_path, "--overwrite", "--threads", "0") == 1
+    assert "--threads 0: wanted 1 or more" in capsys.readouterr().err
+
+
+def test_grabcut_and_a_folder_here_where_nothing_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(write_pictures(tmp_path))
+    assert annotate.main(["images/", "--boxes", "boxes.json"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("annotations: 5 pictures, ")
+    assert len(json.loads((tmp_path / "annotations/annotations.json").read_text())["annotations"]) > 4
+
+
+def test_deep_and_transparent_pictures_are_read_as_segment_reads_them(tmp_path, capsys):
+    light = mask_of("##......", "##..####", "......#.")
+    names = {"deep.png": np.uint16, "float.tif": np.float32, "clear.png": np.uint8}
+    (tmp_path / "images").mkdir()
+    for name, kind in names.items():
+        pixels = light.astype(kind)[..., None].repeat(4, axis=2) * {"deep.png": 60_000, "float.tif": 1, "clear.png": 200}[name]
+        pixels[..., 3] = pixels.max()  # what is transparent is light in no other way
+        planes = 4 if name == "clear.png" else 3
+        (tmp_path / "images" / name).write_bytes(cv2.imencode(Path(name).suffix, pixels[..., :planes])[1])
+    box = {"box": [4, 1, 8, 3], "label": "dog"}
+    write_json(tmp_path / "boxes.json", {name: [box] for name in names})
+    assert command(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "deep.png: uint16, taken as 16 bits\n" in said and "float.tif: float32 in 0..1\n" in said
+    assert "clear.png: transparent, laid over white\n" in said
+    written = COCO(tmp_path / "annotations/annotations.json")
+    found = {written.imgs[one["image_id"]]["file_name"]: written.annToMask(one).tolist() for one in written.anns.values()}
+    assert found["deep.png"] == found["float.tif"] == mask_of("........", "....####", "......#.").tolist()
+
+
+def test_pictures_that_cannot_be_used_are_told_once_and_by_us(tmp_path, capfd):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    fakes.save(tmp_path / "images/broken.png", fakes.picture(0))
+    whole = (tmp_path / "images/broken.png").read_bytes()
+    (tmp_path / "images/broken.png").write_bytes(whole[:-40])
+    Image.fromarray(fakes.picture(0)).save(tmp_path / "images/turned.jpg", exif=exif)
+    fakes.save(tmp_path / "images/edge.png", fakes.picture(0))  # 32 x 24 px
+    boxes = {"broken.png": [], "turned.jpg": [], "edge.png": [{"box": [32.1, 0, 32.4, 9], "label": "dog"}]}
+    write_json(tmp_path / "boxes.json", boxes)
+    assert command(tmp_path, "--threads", "1") == 1
+    said = capfd.readouterr().err.replace(f"{tmp_path / 'boxes.json'}: ", "").splitlines()
+    assert said[0] == "error: broken.png: is damaged or cut off; fetch or export it again" and len(said) == 3
+    assert said[1].startswith("turned.jpg: EXIF orientation 6: viewers turn it, ")
+    assert said[2] == "edge.png: box 0: [32.1, 0, 32.4, 9] holds nothing of the picture, 32x24 (width x height)"
+    assert not (tmp_path / "annotations").exists()
 
 
 def test_coco_boxes_give_the_same(tmp_path, capsys):
@@ -194,6 +243,9 @@ def test_a_fitted_run_labels_boxes(tmp_path, capsys):
     assert all(map(np.array_equal, found, expected("Straße/ä.PNG")))
     assert command(root, "--overwrite", "--set", "flip=true", method=str(run / "model")) == 1
     assert "a run is used as it was scored" in capsys.readouterr().err
+    (run / "model/model.json").write_text("{")
+    assert command(root, "--overwrite", method=str(run)) == 1
+    assert f"error: {run}/model/model.json: is no mapping in JSON, or damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "box" in look_up(METHODS, name, kind="classical method").takes])

@@ -94,6 +94,13 @@ def test_half_a_pixel_beyond_the_rim_is_rounding(tmp_path):
         assert fault == f"a.png: box 0: {wrong} lies outside the picture, 32x24 (width x height)"
 
 
+def test_a_box_of_which_the_rim_leaves_nothing(tmp_path):
+    fakes.save(tmp_path / "images/a.png", fakes.picture(0))  # 32 x 24 px
+    for wrong in ([32.1, 0, 32.4, 5], [32, 0, 32.5, 5], [0, -0.4, 9, 0], [5, 24, 9, 24.5], [9, 0, 9.0000001, 5]):
+        [fault] = refused(tmp_path, {"a.png": [{"box": wrong, "label": "x"}]})
+        assert fault == f"a.png: box 0: {wrong} holds nothing of the picture, 32x24 (width x height)"
+
+
 def test_files_that_hold_no_boxes(tmp_path):
     fakes.save(tmp_path / "images/a.png", fakes.picture(0))
     assert refused(tmp_path, "{")[0].startswith("is no JSON, or damaged")

@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from pipeline.classical import METHODS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
 from pipeline.options import _fits, entry_faults
@@ -36,8 +37,21 @@ def test_options_that_a_base_class_in_another_file_takes_are_known():
     )
     assert faults == [
         "a.options.channels: 'many' is no int",
-        "a.options.chanels: network fcn16s has no such option; it takes: channels, dropout, encoder, kernel_size, pretrained",
+        "a.options.chanels: network fcn16s has no such option; it takes: channels, dropout, encoder, kernel_size, pretrained. "
+        "Did you mean channels?",
     ]
+
+
+def test_what_textbooks_call_an_option_leads_to_it():
+    def told(method, option):
+        (fault,) = entry_faults(METHODS, method, {option: 5}, kind="classical method", place="--set", given={"label_space"})
+        return fault
+
+    assert told("kmeans", "k") == (
+        "--set.k: classical method kmeans has no such option; it takes: clusters, place, restarts, sample_pixels, space. "
+        "Did you mean clusters?"
+    )
+    assert told("gaussian_mixture", "k").endswith("Did you mean components?") and "Did you mean" not in told("otsu", "k")
 
 
 def test_an_unknown_name_is_told_with_what_was_meant():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pipeline.datasets._files import read_image
-from pipeline.pictures import images_in, picture_and_remarks, read_picture, turned
+from pipeline.pictures import depth_in, images_in, picture_and_remarks, read_picture, turned
 from tests import fakes
 
 PICTURE = fakes.picture(1)
@@ -58,6 +58,17 @@ def test_16_bits_are_scaled_by_the_depth_that_holds_them(tmp_path, suffix, value
     assert read_grey(path) == (wanted, [f"uint16, taken as {bits} bits"])
 
 
+def test_a_depth_may_be_given_in_place_of_the_guess(tmp_path):
+    path = encoded(tmp_path / "x.png", np.array([[0, 255, 1023]], np.uint16))
+    for bits, wanted in ((10, [0, 64, 255]), (12, [0, 16, 64]), (16, [0, 1, 4])):  # 255 / 1023 * 255 = 63.6
+        image, remarks = picture_and_remarks(path, bits=bits)
+        assert (image[0, :, 0].tolist(), remarks, depth_in(remarks)) == (wanted, [f"uint16, taken as {bits} bits"], bits)
+    with pytest.raises(ValueError, match=r"x\.png: holds 1023, and 9 bits end at 511; give more"):
+        read_picture(path, bits=9)
+    assert depth_in(picture_and_remarks(encoded(tmp_path / "x.tif", np.array([[-1, 0, 4]], np.float32)), bits=9)[1]) is None
+    assert depth_in(picture_and_remarks(encoded(tmp_path / "x.png", PICTURE), bits=9)[1]) is None
+
+
 def test_16_bits_in_colour_keep_the_order_of_their_channels(tmp_path):
     for name in ("x.png", "x.tif"):
         path = encoded(tmp_path / name, PICTURE[..., ::-1].astype(np.uint16) * 257)
@@ -102,6 +113,19 @@ def test_exif_turns_as_pillow_turns(tmp_path, orientation):
         assert turned(GREY, orientation).tolist() == upright
         path = written(tmp_path / name, Image.fromarray(GREY.astype(np.uint16) * 257), kind, exif=exif)
         assert read_grey(path)[0] == upright
+
+
+def test_where_none_may_turn_an_exif_turn_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures = (Image.fromarray(PICTURE), "jpeg", "x.jpg"), (Image.fromarray(GREY.astype(np.uint16) * 257), "tiff", "x.tif")
+    for picture, kind, name in pictures:
+        path = written(tmp_path / name, picture, kind, exif=exif)
+        with pytest.raises(
+            ValueError, match=rf"{name}: EXIF orientation 6: viewers turn it, and what was drawn .* upright and"
+        ):
+            read_picture(path, may_turn=False)
+    assert read_picture(encoded(tmp_path / "y.png", PICTURE), may_turn=False).shape == PICTURE.shape
 
 
 def test_a_turned_photo(tmp_path):

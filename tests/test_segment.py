@@ -19,9 +19,11 @@ from pipeline.classical import METHODS
 from pipeline.classical._method import Segmenting
 from pipeline.classical.majority_class import MajorityClass
 from pipeline.classical.otsu import Otsu
+from pipeline.mask_files import numbered
 from pipeline.models import NETWORKS
 from pipeline.table import look_up
 from tests import fakes
+from tests.fake_prompted import Prompted
 from tests.tiny import SPACE
 
 ROOT = Path(__file__).parent.parent
@@ -171,7 +173,7 @@ def test_what_was_done_to_a_picture_is_told(run):
     assert run("otsu", "y.png").startswith("y.png: 3 x 2 px, transparent, laid over white: 1 segment: ")
 
 
-def test_masks_of_many_segments_have_16_bits_and_too_many_are_refused(run, fails):
+def test_masks_of_many_segments_have_16_bits_and_of_more_a_colour(run):
     fakes.save(Path("x.png"), np.zeros((20, 20, 3), np.uint8))
     said = run("prompted", "x.png", "--set", "spread=1", "--out", "m.png")
     assert "400 segments: " in said and ", 392 more 98.0 %" in said
@@ -180,7 +182,65 @@ def test_masks_of_many_segments_have_16_bits_and_too_many_are_refused(run, fails
     run("prompted", "x.png", "--set", "spread=1000", "--set", "first=-3", "--out", "m.png")  # up to 399,000: counted anew
     assert mask("m.png").ravel().tolist() == list(range(400))
     fakes.save(Path("y.png"), np.zeros((300, 300, 3), np.uint8))
-    assert "y.png: 90000 segments; a 16-bit PNG numbers at most 65536" in fails("prompted", "y.png", "--set", "spread=1")
+    said = run("prompted", "y.png", "--set", "spread=1", "--out", "m")
+    assert said.startswith("y.png: 300 x 300 px, numbers of its mask as R + 256 G + 65536 B: 90000 segments: ")
+    blue, green, red = np.moveaxis(mask("m/y.png").astype(int), 2, 0)
+    assert (red + 256 * green + 65536 * blue).ravel().tolist() == list(range(90000))
+    assert "65536 B" not in run("prompted", "y.png", "--set", "spread=1", "--out", "m.tif")
+    assert mask("m.tif").dtype == np.int32 and mask("m.tif").ravel().tolist() == list(range(90000))
+    with pytest.raises(ValueError, match=r"16777217 segments; a PNG numbers at most 16777216; give --out NAME\.tif"):
+        numbered(np.array([[0, 1 << 24]], np.int32), ".png")
+
+
+def test_scribbled_classes_are_the_numbers_of_the_mask(run):
+    pixels = np.full((20, 30, 3), 40, np.uint8)
+    pixels[:, 15:] = 200
+    fakes.save(Path("x.png"), pixels)
+    drawn = np.full((20, 30), 255, np.uint8)
+    drawn[5, 2:9], drawn[9, 20:28] = 7, 3
+    fakes.save(Path("s.png"), drawn)
+    for name in ("grabcut", "random_walker"):
+        run(name, "x.png", "--scribbles", "s.png", "--out", "m.png")
+        assert mask("m.png").tolist() == [[7] * 15 + [3] * 15] * 20
+
+
+def test_a_size_that_a_method_makes_smaller_is_told(run):
+    fakes.save(Path("x.png"), fakes.picture(0, 30, 40))
+    assert run("felzenszwalb", "x.png").startswith("x.png: 40 x 30 px: ")
+    said = run("felzenszwalb", "x.png", "--set", "max_side=20", "--set", "min_size=1")
+    assert said.startswith("x.png: 40 x 30 px, worked on at 20 x 15 px: ")
+    said = run("grabcut", "x.png", "--box", "10,5,30,25", "--set", "max_side=15")
+    assert said.startswith("x.png: 40 x 30 px, worked on at 15 x 15 px: ")  # the box and a quarter of it on each side
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_those_of_opencv_too(run, monkeypatch, threads):
+    seen, segments, before = [], Prompted.segments, cv2.getNumThreads()
+    monkeypatch.setattr(Prompted, "segments", lambda *given: seen.append(cv2.getNumThreads()) or segments(*given))
+    cv2.setNumThreads(3)
+    try:
+        halves(), run("prompted", "x.png", "--threads", threads)
+        assert seen == [threads] and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+def test_pictures_of_different_depths_are_told_and_one_may_be_given(capsys):
+    Path("in").mkdir()
+    for name, largest in (("a", 200), ("b", 4000), ("c", 4095), ("d", 3000)):
+        Path(f"in/{name}.png").write_bytes(cv2.imencode(".png", np.array([[0, 100, largest]], np.uint16))[1])
+    assert segment.main(["otsu", "in"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "warning: in/a.png (8 bits): the rest were taken as 12 bits, so that equal numbers are not equally bright; "
+        "give --bits 12 if all come from one camera\n"
+    )
+    assert "in/a.png: 3 x 1 px, uint16, taken as 8 bits: " in printed.out
+    assert segment.main(["otsu", "in", "--bits", "12"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and "in/a.png: 3 x 1 px, uint16, taken as 12 bits: " in printed.out
+    assert segment.main(["otsu", "in", "--bits", "11"]) == 1
+    assert "3 of 4 pictures cannot be used; nothing is written" in capsys.readouterr().err
 
 
 def test_prompts_reach_the_method(run):
@@ -242,6 +302,9 @@ def test_careless_inputs(fails, here):
     assert "clusters is 1; choose 2..256" in fails("kmeans", "x.png", "--set", "clusters=1")
     for text in ("clusters", "=5", "clusters=[5"):
         assert f"--set {text}: wanted KEY=VALUE" in fails("kmeans", "x.png", "--set", text)
+    assert "Did you mean clusters?" in fails("kmeans", "x.png", "--set", "k=5")
+    assert fails("kmeans", "x.png", "--seed", "-1") == "error: --seed -1: wanted 0 or more\n"
+    assert "--bits 17: wanted 1 to 16" in fails("otsu", "x.png", "--bits", "17")
     assert "--threads 0: wanted 1 or more" in fails("otsu", "x.png", "--threads", "0")
 
 
@@ -285,6 +348,22 @@ def test_a_fitted_classical_run(run, fails):
     assert "runs/light takes no prompt" in fails("runs/light", "x.png", "--box", "0,0,1,1")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no mapping in JSON, or damaged: Expecting property name"),
+        ("", "is no mapping in JSON, or damaged: Expecting value"),
+        ("[1]", "is no mapping in JSON, or damaged: "),
+        ("{}", "kind None is none of classical, network, fusion"),
+        ('{"kind": "classical", "options": {}}', "label_space, method missing; fetch a whole copy, or fit the method again"),
+    ],
+)
+def test_a_model_that_is_not_described(fails, content, message):
+    halves(), save_otsu(Path("runs/light"))
+    Path("runs/light/model/model.json").write_text(content)
+    assert f"error: runs/light/model/model.json: {message}" in fails("runs/light", "x.png")
+
+
 def test_a_method_that_must_be_fitted_and_is(run, fails):
     method = MajorityClass(SPACE)
     method.majority = np.array(1)
@@ -310,6 +389,9 @@ def test_a_network_predicts_with_the_options_it_was_scored_with(run, fails):
     assert "unknown post-process 'crf'" in fails(folder, "x.png", "--set", "postprocess=[crf]")
     said = fails(folder, "x.png", "--set", "postprocess=[{name: dense_crf, options: {iter: 2}}]")
     assert "--set postprocess.0.options.iter: post-process dense_crf has no such option" in said
+    Path("runs/small/predict.json").write_text("{")
+    assert "runs/small/predict.json: is no mapping in JSON, or damaged: " in fails(folder, "x.png")
+    Path("runs/small/predict.json").unlink()
     Path("runs/small/model/weights.safetensors").unlink()
     assert "runs/small/model: no whole copy of a fitted method" in fails(folder, "x.png")
 
