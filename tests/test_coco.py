@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 
 import cv2
@@ -13,7 +14,7 @@ from pycocotools.coco import COCO
 from pipeline import download
 from pipeline.dataset_writer import write
 from pipeline.datasets._coco_classes import MERGED_STUFF, STUFF, THINGS
-from pipeline.datasets.coco import read
+from pipeline.datasets.coco import TASKS, read
 from pipeline.gate import inspect
 from pipeline.provenance import ROOT, file_hash
 from pipeline.sources import FaultError
@@ -343,10 +344,14 @@ def test_the_canonical_form_holds_the_same_pixels(tmp_path, task):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "presets/downloads").glob("coco_*.yaml")), ids=lambda path: path.name)
-def test_the_lists_of_downloads_are_valid(path):
-    entries = download._entries(path)
-    assert all(entry["url"].startswith("http://images.cocodataset.org/") for entry in entries)
-    assert any(entry["name"] == "val2017.zip" for entry in entries)
+def test_the_lists_name_official_addresses_and_their_checksums(path):
+    entries = yaml.safe_load(path.read_text())
+    assert any(entry["url"].endswith("/zips/val2017.zip") for entry in entries)
+    for entry in entries:
+        assert re.fullmatch(r"http://images\.cocodataset\.org/(zips|annotations)/\w+2017\.zip", entry["url"])
+        assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+    archives = {name for _, name in TASKS.values()}
+    assert {entry["url"].rpartition("/")[2] for entry in entries if "/annotations/" in entry["url"]} <= archives
 
 
 def test_from_a_list_of_downloads(tmp_path):

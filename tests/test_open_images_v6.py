@@ -188,6 +188,8 @@ def test_as_fiftyone_lays_it_down(tmp_path):
     assert [(record.id, record.split) for record in source] == [(ONE, "trainval"), (ONE[::-1], "test")]
     for record in source:
         assert record.decode().instances.iscrowd.tolist() == [False, True]
+    with pytest.raises(ValueError, match="there is no display name 'DisplayName'"):  # a header is no class
+        read(tmp_path, classes=["DisplayName"])
 
 
 def test_images_and_masks_that_are_not_there(tmp_path):
