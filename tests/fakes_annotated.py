@@ -1,6 +1,7 @@
 """Tiny trees as annotation tools export them, and what the canonical data set holds of a source, read by pycocotools."""
 
 import json
+import pickle
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -173,6 +174,7 @@ def read_back(source: Source, folder: Path, root: Path) -> dict[str, tuple[np.nd
     id -> (class of every pixel, 255 for void; (class, mask) of every object)
     """
     shares = {"train": 0.5, "val": 0.25, "test": 0.25}
+    source = pickle.loads(pickle.dumps(source))  # as for the processes that convert it
     write_dataset(source, folder, splits=shares, seed=0, rules={"duplicate_image": "ignore"}, origin={}, root=root)
     found = {}
     for split in ("train", "val", "test"):

@@ -196,6 +196,7 @@ def test_files_that_are_no_cvat_for_images(tmp_path):
     for text, message in (
         (whole[:-20], "annotations.xml: is no XML, or damaged: "),
         ("", "is no XML, or damaged: no element found"),
+        (whole.replace("utf-8", "utf-x"), "is no XML, or damaged: unknown encoding: utf-x"),
         ("<VOC></VOC>", "begins with <VOC>; wanted <annotations>: export as CVAT for images 1.1"),
         (whole.replace("<image", "<track id='0'></track><image"), "holds tracks of a video; export as CVAT for images 1.1"),
         (whole.replace('name="a.png"', ""), "image 0 has no name; export it again"),

@@ -101,7 +101,7 @@ def _read_file(file: Path) -> _File:
     try:
         with file.open("rb") as stream:
             parser.ParseFile(stream)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # the second: an encoding that nobody knows
         raise ValueError(f"{file}: is no XML, or damaged: {error}") from None
     content = reader.content
     for kind, entries in (("image", [attributes for attributes, _ in content.images]), ("label", content.labels)):
