@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from pipeline import check
 from pipeline.dataset_writer import write
 from pipeline.datasets._csv_index import Table
 from pipeline.datasets.open_images_v6 import read
 from pipeline.gate import inspect
+from pipeline.provenance import ROOT
 from pipeline.sources import FaultError
 from tests import fakes, fakes_open_images
 from tests.fakes_open_images import BOX_COLUMNS, LABELS, box, box_row, save_mask, write_part, write_table
@@ -342,3 +344,10 @@ def test_the_canonical_form_holds_the_same_pixels(tmp_path):
             for one, mask in zip(found, given.instances.masks, strict=True):
                 assert np.array_equal(coco.annToMask(one), mask)
         assert len(dataset.ids(split)) == 2
+
+
+def test_a_source_that_is_not_there_says_where_to_fetch_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "params.yaml").write_text((ROOT / "presets/open_images_v6.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert check.main([]) == 1
+    assert "open_images: no such file or folder; Open Images comes in many files" in capsys.readouterr().err

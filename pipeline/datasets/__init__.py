@@ -26,4 +26,8 @@ BY_HAND = {
         "holds leftImg8bit/ and gtFine/, and give that folder as dataset.source. The option coarse wants "
         "leftImg8bit_trainextra.zip (44 GB) and gtCoarse.zip (1.3 GB) beside them."
     ),
+    "open_images_v6": (
+        "Open Images comes in many files without published checksums: presets/open_images_v6.yaml names their addresses; fetch "
+        "the parts that you want into one folder, and give that as dataset.source"
+    ),
 }
