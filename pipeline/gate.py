@@ -1,6 +1,6 @@
 """The data gate: every fault of a data set, found before it costs a training run.
 
-`python -m pipeline.gate SOURCE --reader folder --set 'classes=[ground, tree]'` checks any source on its own.
+`python -m pipeline.gate SOURCE --reader folder --set 'classes=[ground, tree]' --page gate.html` checks any source on its own.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ SHOWN = 10  # faults in the error message; all of them stand in the table
 class GateError(ValueError):
     """The data set has faults that stop the line; `faults` are all of level error."""
 
-    def __init__(self, faults: Sequence[Fault], *, name: str, table: Path):
+    def __init__(self, faults: Sequence[Fault], *, name: str, table: Path, page: Path | None = None):
         self.faults = tuple(faults)
         counts = ", ".join(f"{count} {rule}" for rule, count in Counter(fault.rule for fault in faults).most_common())
         shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
         more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         advice = "fix the data, or set the rule to warning or ignore (gate.rules in params.yaml)"
-        super().__init__(f"{name}: {len(faults)} errors ({counts}):\n{shown}{more}\nThe whole list: {table}; {advice}")
+        seen = f"; with pictures: {page}" if page else ""
+        super().__init__(f"{name}: {len(faults)} errors ({counts}):\n{shown}{more}\nThe whole list: {table}{seen}; {advice}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def inspect(
     root: Path | None = None,
     rules: Mapping[str, str] | None = None,
     keep: Callable[[Record, Sample], Any] | None = None,
+    page: Path | None = None,
     workers: int | None = None,
 ) -> list[tuple[Record, Any]]:
     """Open every record once, on all cores, and write all faults to a table.
@@ -72,6 +74,7 @@ def inspect(
     root : files are named relative to this folder
     rules : rule -> error, warning or ignore, where it differs from `pipeline.rules.RULES`
     keep : called in the worker with each faultless sample; picklable. What it returns is returned for the record
+    page : an HTML file to write, which shows the first faults of each rule with pictures; None: none
     workers : processes; None: one per core
 
     Returns
@@ -93,13 +96,16 @@ def inspect(
     results = list(zip(records, done, strict=True))
     faults += [*source.faults, *(fault for _, result in results for fault in result.faults)]
     faults += find_set_faults(source, [(record, result.look) for record, result in results if result.look], name_of)
-    rows = _rows(faults, levels)
-    write_csv(table, rows, columns=COLUMNS)
+    told = _told(faults, levels)
+    write_csv(table, [_row(level, fault) for level, fault in told], columns=COLUMNS)
+    if page:
+        owners = {fault: record for record, result in results for fault in result.faults}
+        _write_page(page, source, told, owners=owners, name_of=name_of, table=table, root=root)
     opened = [(record, result.kept) for record, result in results if result.look]
-    _print_summary(source.name, rows, left_out=len(source.records) - len(opened), total=len(source.records))
+    _print_summary(source.name, told, left_out=len(source.records) - len(opened), total=len(source.records))
     errors = [fault for fault in faults if levels.get(fault.rule, "error") == "error"]
     if errors:
-        raise GateError(errors, name=source.name, table=table)
+        raise GateError(errors, name=source.name, table=table, page=page)
     return opened
 
 
@@ -180,23 +186,50 @@ def _name_of(record: Record, file: Path | None = None, *, root: Path | None) -> 
     return file.relative_to(root).as_posix() if root and file.is_relative_to(root) else file.name
 
 
-def _rows(faults: Sequence[Fault], levels: Mapping[str, str]) -> list[dict]:
-    """The rows of the table, errors first; ignored rules are left out."""
-    rows = []
-    for fault in faults:
-        x, y = fault.pixel or (None, None)
-        values = (levels.get(fault.rule, "error"), fault.rule, fault.file, x, y, fault.value, fault.message)
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    rows = [row for row in rows if row["level"] != "ignore"]
-    return sorted(rows, key=lambda row: (LEVELS.index(row["level"]), row["rule"], row["file"], row["y"] or 0, row["x"] or 0))
+def _told(faults: Sequence[Fault], levels: Mapping[str, str]) -> list[tuple[str, Fault]]:
+    """Level and fault, errors first; ignored rules are left out."""
+    told = [(levels.get(fault.rule, "error"), fault) for fault in faults]
+    told = [one for one in told if one[0] != "ignore"]
+    return sorted(told, key=lambda one: (LEVELS.index(one[0]), one[1].rule, one[1].file, (one[1].pixel or (0, 0))[::-1]))
 
 
-def _print_summary(name: str, rows: Sequence[dict], *, left_out: int, total: int) -> None:
+def _row(level: str, fault: Fault) -> dict:
+    x, y = fault.pixel or (None, None)
+    return dict(zip(COLUMNS, (level, fault.rule, fault.file, x, y, fault.value, fault.message), strict=True))
+
+
+def _write_page(
+    page: Path,
+    source: Source,
+    told: Sequence[tuple[str, Fault]],
+    *,
+    owners: Mapping[Fault, Record],
+    name_of: Callable[[Record], str],
+    table: Path,
+    root: Path | None,
+) -> None:
+    from pipeline.findings.page import write_page
+    from pipeline.findings.pictures import FaultPictures
+
+    pictures = FaultPictures(source.label_space, {name_of(record): record for record in reversed(source.records)}, root)
+    shown = table.name if table.is_absolute() else table.as_posix()
+    with _quiet_opencv():
+        write_page(
+            page,
+            told,
+            name=source.name,
+            total=len(source.records),
+            table=shown,
+            pictures=lambda fault: pictures(fault, owners.get(fault)),
+        )
+
+
+def _print_summary(name: str, told: Sequence[tuple[str, Fault]], *, left_out: int, total: int) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    counts = Counter((row["level"], row["rule"]) for row in rows)
-    console.print(f"gate: {name}, {total} images, " + (f"{len(rows)} remarks" if rows else "no remark"))
+    counts = Counter((level, fault.rule) for level, fault in told)
+    console.print(f"gate: {name}, {total} images, " + (f"{len(told)} remarks" if told else "no remark"))
     for (level, rule), count in counts.items():
         colour = "red" if level == "error" else "yellow"
         console.print(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
@@ -213,6 +246,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the reader, in YAML")
     parser.add_argument("--rule", action="append", default=[], metavar="RULE=LEVEL", help=f"level: one of {', '.join(LEVELS)}")
     parser.add_argument("--out", type=Path, default=Path(), help="folder for gate.csv; here where left out")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write a page with pictures of what was found, such as gate.html"
+    )
     arguments = parser.parse_args(argv)
     try:
         _inspect_path(arguments)
@@ -240,7 +276,7 @@ def _inspect_path(arguments: argparse.Namespace) -> None:
             extract(root, unpacked)
             root = Path(unpacked)
         rules = dict(map(_key_value, arguments.rule))
-        inspect(read(root, **options), table=arguments.out / "gate.csv", root=root, rules=rules)
+        inspect(read(root, **options), table=arguments.out / "gate.csv", root=root, rules=rules, page=arguments.page)
 
 
 def _refuse_wrong_options(read: Callable, name: str, options: Mapping[str, Any]) -> None:

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 
-from pipeline.preview import SHOWN_SIDE_PX, contact_sheet, overlay
-from pipeline.structures import LabelSpace, Target
+from pipeline.preview import contact_sheet
+from pipeline.sheet import SHOWN_SIDE_PX, draw, overlay
+from pipeline.structures import LabelSpace
 from tests.tiny import POLICY, training_arrays
 
 SPACE = LabelSpace(("a", "b"), ((200, 0, 0), (0, 0, 200)), (False, False))
@@ -12,7 +13,7 @@ SPACE = LabelSpace(("a", "b"), ((200, 0, 0), (0, 0, 200)), (False, False))
 
 def test_overlay_colours_classes_and_hatches_void():
     labels = np.repeat(np.array([[0, 1, 255]], np.uint8), 100, axis=1).repeat(100, axis=0)
-    tile = overlay(np.full((*labels.shape, 3), 100, np.uint8), Target(labels), label_space=SPACE)
+    tile = overlay(np.full((*labels.shape, 3), 100, np.uint8), labels, label_space=SPACE)
     assert min(tile.shape[:2]) >= SHOWN_SIDE_PX
     third = tile.shape[1] // 3
     red, blue, void = tile[10:-10, 10 : third - 10], tile[10:-10, third + 10 : -third - 10], tile[10:-10, -third + 10 : -10]
@@ -20,6 +21,27 @@ def test_overlay_colours_classes_and_hatches_void():
     assert (blue[..., 2] > blue[..., 0]).all()
     assert (void == void[..., :1]).all()  # grey, in two shades
     assert len(np.unique(void)) == 2
+
+
+def test_a_large_picture_is_made_smaller_by_whole_labels():
+    labels = np.zeros((900, 1210), np.uint8)
+    labels[300:] = 1
+    tile = overlay(np.full((*labels.shape, 3), 100, np.uint8), labels, label_space=SPACE)
+    assert tile.shape == (300, 403, 3)
+    assert (np.ptp(tile[:99].reshape(-1, 3), axis=0) == 0).all() and (np.ptp(tile[102:].reshape(-1, 3), axis=0) == 0).all()
+
+
+def test_rows_of_a_sheet_may_differ_in_length(tmp_path):
+    """As a JPEG too; a dollar sign is no formula, and a long name loses its beginning."""
+    tile = np.full((60, 90, 3), 128, np.uint8)
+    rows, titles = [[tile, tile], [tile]], [["a$b$", "x" * 90 + "end"], ["c"]]
+    for name in ("one.jpg", "two.jpg"):
+        draw(tmp_path / name, rows, titles=titles, label_space=SPACE, seen=[0, 1, 255])
+    assert (tmp_path / "one.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
+    sheet = cv2.imread(str(tmp_path / "one.jpg"))
+    assert abs(sheet.shape[1] - 2 * 2.1 * 110) <= 1
+    below = sheet[sheet.shape[0] // 2 : -sheet.shape[0] // 5, sheet.shape[1] * 6 // 10 :]
+    assert (below == 255).all()  # nothing where the second row has no tile
 
 
 def test_sheet_is_written_and_has_the_same_bytes_each_time(tmp_path):
