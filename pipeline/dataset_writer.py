@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline import gate
+from pipeline import gate, insight
 from pipeline.dataset import Dataset
 from pipeline.files import write_json, write_text
 from pipeline.sources import FaultError, Record, Source
@@ -37,6 +37,7 @@ class _Written:
     segments: list[dict]
     objects: list[dict]
     digest: str
+    measured: insight.Measured | None = None
 
 
 def write(
@@ -48,6 +49,7 @@ def write(
     rules: Mapping[str, str],
     origin: Mapping[str, Any],
     root: str | Path | None = None,
+    insight_folder: str | Path | None = None,
     workers: int | None = None,
 ) -> Dataset:
     """Check, split and write a source; each record is opened once, on all cores.
@@ -59,23 +61,32 @@ def write(
     rules : gate rule -> level, where it differs from `pipeline.rules.RULES`
     origin : where the data came from: reader, options, source, SHA-256 of every source file; no absolute path
     root : the source's folder, which the gate's table leaves out of file names
+    insight_folder : gets what `pipeline.insight` writes, and the page of what the gate found; None: neither
 
     Raises
     ------
-    GateError : the data has faults; `folder` then holds gate.csv and nothing else.
+    GateError : the data has faults; `folder` then holds gate.csv, the other folder gate.html, and both nothing else.
     OSError : no space left; `folder` is emptied.
     """
     folder, root = Path(folder), None if root is None else Path(root)
+    seen = None if insight_folder is None else Path(insight_folder)
     _clear(folder)
+    for name in insight.FILES if seen else ():
+        (seen / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     source = _with_splits(source, splits, seed)
-    keep = partial(_write_sample, folder=folder, label_space=source.label_space)
+    keep = partial(_write_sample, folder=folder, label_space=source.label_space, is_measured=seen is not None)
+    page = seen / "gate.html" if seen else None
     with ExitStack() as undo:
         undo.callback(_clear, folder)
-        written = gate.inspect(source, table=folder / "gate.csv", root=root, rules=rules, keep=keep, workers=workers)
+        written = gate.inspect(source, table=folder / "gate.csv", root=root, rules=rules, keep=keep, page=page, workers=workers)
         _write_tables(folder, source, written, origin)
+        dataset = Dataset(folder)
+        if seen:
+            by_split = {one: {record.id: kept.measured for record, kept in written if record.split == one} for one in SPLITS}
+            insight.write(seen, dataset, by_split)
         undo.pop_all()
-    return Dataset(folder)
+    return dataset
 
 
 def _clear(folder: Path) -> None:
@@ -96,7 +107,7 @@ def _with_splits(source: Source, shares: Mapping[str, float], seed: int) -> Sour
         return replace(source, records=records, faults=(*source.faults, *error.faults))
 
 
-def _write_sample(record: Record, sample: Sample, *, folder: Path, label_space: LabelSpace) -> _Written:
+def _write_sample(record: Record, sample: Sample, *, folder: Path, label_space: LabelSpace, is_measured: bool) -> _Written:
     """Write the image and the panoptic map of one sample, in a worker process."""
     suffix = _suffix_of_copy(record.image_file)
     image_file = folder / "images" / record.split / f"{record.id}{suffix or '.png'}"
@@ -115,7 +126,8 @@ def _write_sample(record: Record, sample: Sample, *, folder: Path, label_space: 
     objects = _describe_objects(sample.objects(label_space)) if label_space.has_things else []
     digest = hashlib.sha256(sample.image.tobytes())
     digest.update(segments.tobytes() + json.dumps([sample.shape, described, objects]).encode())
-    return _Written(image_file.name, sample.shape, described, objects, digest.hexdigest())
+    measured = insight.measure(segments, described, objects, label_space) if is_measured else None
+    return _Written(image_file.name, sample.shape, described, objects, digest.hexdigest(), measured)
 
 
 def _suffix_of_copy(file: Path | None) -> str | None:

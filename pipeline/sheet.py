@@ -18,7 +18,7 @@ TITLE_CHARACTERS = 40  # of a tile; a longer one loses its beginning
 PAPER, INK = "#ffffff", "#222222"
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, *, label_space: LabelSpace) -> np.ndarray:
+def overlay(image: np.ndarray, labels: np.ndarray, *, label_space: LabelSpace, parts: np.ndarray | None = None) -> np.ndarray:
     """The picture with its labels laid over it, SHOWN_SIDE_PX to twice as many px on the shorter side.
 
     Void is hatched, classes have their colours and white outlines.
@@ -27,6 +27,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, label_space: LabelSpace) -
     ----------
     image : (H, W, 3) uint8 RGB
     labels : (H, W) uint8 or uint16, class index or void
+    parts : (H, W) integers, what the outlines part, such as the objects in the labels; None: the labels
 
     Returns
     -------
@@ -42,7 +43,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, label_space: LabelSpace) -
     y, x = np.mgrid[:height, :width]
     is_stripe = (x + y) % 16 < 5
     tile[void] = np.where(is_stripe[void, None], np.uint8(70), tile[void] // 2 + np.uint8(110))
-    tile[_outlines(labels)] = 255
+    tile[_outlines(labels if parts is None else resize_labels(parts, height, width))] = 255
     return tile
 
 

@@ -1,4 +1,4 @@
-"""Check the data, split it and write the canonical data set to data/dataset: `python -m stages.convert`."""
+"""Check the data, split it, write the canonical data set and what it is made of: `python -m stages.convert`."""
 
 import argparse
 from pathlib import Path
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         rules=params.gate.rules,
         origin={"reader": given.reader, "options": given.options, **read_json(index)},
         root=raw,
+        insight_folder="data/insight",
     )
     counts = ", ".join(f"{len(dataset.ids(split))} {split}" for split in ("train", "val", "test"))
     print(f"data/dataset: {dataset.name}, {dataset.label_space.num_classes} classes, images: {counts}")

@@ -23,6 +23,15 @@ def test_overlay_colours_classes_and_hatches_void():
     assert len(np.unique(void)) == 2
 
 
+def test_outlines_part_the_objects_of_a_class():
+    labels, parts = np.zeros((256, 300), np.uint8), np.zeros((256, 300), np.int32)
+    parts[:, 100:] = 7
+    image = np.full((*labels.shape, 3), 100, np.uint8)
+    plain, parted = (overlay(image, labels, label_space=SPACE, parts=one) for one in (None, parts))
+    assert (plain == plain[0, 0]).all()
+    assert (parted[:, 99] == 255).all() and (np.delete(parted, 99, axis=1) == plain[0, 0]).all()
+
+
 def test_a_large_picture_is_made_smaller_by_whole_labels():
     labels = np.zeros((900, 1210), np.uint8)
     labels[300:] = 1
