@@ -155,4 +155,4 @@ def grabcut(image: np.ndarray) -> np.ndarray:
 
 def filter_bank(image: np.ndarray) -> np.ndarray:
     """Multi-scale features of every pixel, (H, W, D), as in scikit-image's example of a trainable segmentation."""
-    return feature.multiscale_basic_features(image, sigma_min=0.7, sigma_max=6, num_workers=1, channel_axis=-1)
+    return feature.multiscale_basic_features(image, sigma_min=0.7, sigma_max=6, workers=1, channel_axis=-1)

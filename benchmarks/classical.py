@@ -239,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
             for size, (height, width) in SIZES.items():
                 image = at_size(picture, height, width)
                 print(row(case, image, size, limit_s=arguments.limit, expected_s=expected_s), flush=True)
-        if not arguments.only:
+        if not arguments.only or "pixel_classifier" in arguments.only:
             print(filters(picture, next(iter(SIZES))), flush=True)
 
 
