@@ -44,6 +44,7 @@ ELSEWHERE = {
     ),
     "labelme own/images --output own/annotations": "another program; test_labelme.py reads what it writes",
     "cp presets/labelme.yaml params.yaml && dvc repro": "test_labelme.py, and test_config.py for the preset",
+    "python -m pipeline.gate own.zip --reader cvat_images_xml --page gate.html": "test_gate.py, test_cvat_images_xml.py",
     "cp presets/folder.yaml params.yaml": "test_staleness.py runs the folder reader, test_config.py checks the preset",
 }
 
