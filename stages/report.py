@@ -27,7 +27,16 @@ def main(argv: list[str] | None = None) -> None:
     counts = read_counts(runs)
     comparison = compare(counts, seed=params.seed)
     table = comparison_table(runs, comparison)
-    page.write_page(out / "index.html", dataset=dataset, runs=runs, counts=counts, comparison=comparison, table=table)
+    page.write_page(
+        out / "index.html",
+        dataset=dataset,
+        runs=runs,
+        counts=counts,
+        comparison=comparison,
+        table=table,
+        insight=Path("data/insight"),
+        preview=Path("data/train/preview.png"),
+    )
     plots.write_curves(runs, out / "curves.csv")
     plots.write_confusion(runs, dataset.label_space.names, out / "confusion.csv")
     print(f"report: {len(runs)} methods, {out / 'index.html'}")

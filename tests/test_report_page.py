@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +15,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.report import figures, page, pictures
+from pipeline import dataset_writer
+from pipeline.report import data, figures, page, pictures
 from pipeline.report.compare import compare
 from pipeline.report.console import console_table
 from pipeline.report.runs import Run, find_runs, read_counts
 from pipeline.report.tables import comparison_table
-from tests.fake_runs import LABELS, FakeDataset, make_run, make_samples, write_csv, write_reliability
+from pipeline.sources import Record, Source
+from pipeline.structures import PanopticMap, Sample
+from tests.fake_runs import LABELS, FakeDataset, make_run, make_sample, make_samples, write_csv, write_reliability
 
 KEYS = ("majority_class", "otsu", "unet")
 
@@ -38,19 +43,53 @@ def methods(*keys: str) -> dict:
     return {key: SimpleNamespace(fit=SimpleNamespace(method=key)) for key in keys}
 
 
-def write(folder: Path, out: Path, *keys: str, dataset=None) -> str:
+@pytest.fixture(scope="module")
+def insight(tmp_path_factory) -> Path:
+    """What the convert stage leaves of the scenes: three training ones without a box, one of them all ground."""
+    folder = tmp_path_factory.mktemp("insight")
+    splits = ["test"] * 6 + ["train"] * 3 + ["val"]
+    records = [
+        Record(f"image{index:03d}", split, f"group{index}", partial(scene, index, split=split))
+        for index, split in enumerate(splits)
+    ]
+    source = Source("scenes", LABELS, tuple(records))
+    shares = {"train": 0.7, "val": 0.15, "test": 0.15}
+    place = {"insight_folder": folder / "insight", "workers": 1}
+    dataset_writer.write(source, folder / "dataset", splits=shares, seed=0, rules={}, origin={}, **place)
+    return folder / "insight"
+
+
+def scene(index: int, *, split: str) -> Sample:
+    sample = make_sample(index, split=split)
+    if split != "train":
+        return sample
+    labels = sample.truth.semantic(LABELS)
+    labels = np.where((labels == 3) | (index == 8), 1, labels).astype(np.uint8)
+    return replace(sample, truth=PanopticMap.from_labels(labels, LABELS))
+
+
+def write(folder: Path, out: Path, *keys: str, dataset=None, insight=Path("none"), preview=Path("none.png")) -> str:
     runs = find_runs(methods(*(keys or KEYS)), folder)
     counts = read_counts(runs)
     comparison = compare(counts, seed=0)
     table = comparison_table(runs, comparison)
     dataset = dataset or FakeDataset(make_samples(12, groups=3))
-    page.write_page(out, dataset=dataset, runs=runs, counts=counts, comparison=comparison, table=table)
+    found = {"insight": insight, "preview": preview}
+    page.write_page(out, dataset=dataset, runs=runs, counts=counts, comparison=comparison, table=table, **found)
     return out.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def html(runs_folder, tmp_path_factory) -> str:
-    return write(runs_folder, tmp_path_factory.mktemp("report") / "index.html")
+def preview(tmp_path_factory) -> Path:
+    """A sheet of the augmentation policy, wider than a page."""
+    file = tmp_path_factory.mktemp("train") / "preview.png"
+    cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 256, (500, 1750, 3)).astype(np.uint8))
+    return file
+
+
+@pytest.fixture(scope="module")
+def html(runs_folder, insight, preview, tmp_path_factory) -> str:
+    return write(runs_folder, tmp_path_factory.mktemp("report") / "index.html", insight=insight, preview=preview)
 
 
 def test_every_part_is_there(html):
@@ -65,12 +104,13 @@ def test_every_part_is_there(html):
         "calibration",
         "curves",
         "data",
+        "gate",
         "origin",
         "reading",
     }
     assert set(re.findall(r'href="#(\w+)">', html)) == sections  # the line of links leads to all of them
     assert html.count('class="card sample"') == 3
-    assert html.count('<button class="tile"') == 3 * (2 + 3)  # photo, truth, three methods
+    assert html.count('<button class="tile"') == 3 * (2 + 3) + 2  # photo, truth, three methods; the two sheets
     assert html.count('aria-label="confusion matrix of') == 3
     assert "5" * 64 in html and "12 images of 3 groups" in html
 
@@ -89,8 +129,8 @@ def test_ids_are_unique_and_references_lead_somewhere(html):
     assert set(re.findall(r'href="#([^"]*)"', html)) | set(re.findall(r"url\(#([^)]*)\)", html)) <= set(ids)
 
 
-def test_same_inputs_same_bytes(runs_folder, tmp_path, html):
-    assert write(runs_folder, tmp_path / "again.html") == html
+def test_same_inputs_same_bytes(runs_folder, insight, preview, tmp_path, html):
+    assert write(runs_folder, tmp_path / "again.html", insight=insight, preview=preview) == html
 
 
 def test_a_removed_method_leaves_the_report(runs_folder, tmp_path, html):
@@ -146,6 +186,62 @@ def test_a_new_score_becomes_a_column_and_a_missing_one_a_dash(tmp_path):
     body = text[text.index('<h2 id="comparison"') : text.index('<h2 id="latency"')]
     assert ">Mask AP</th>" in body and ">topology error</th>" in body
     assert '<td data-value="">–</td>' in re.search(r'data-value="otsu".*?</tr>', body, re.DOTALL).group()
+
+
+def test_the_classes_of_each_split(html):
+    body = html[html.index('<h2 id="data"') : html.index('<h2 id="gate"')]
+    lines = {
+        name: [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
+        for name, line in re.findall(r'<tr><th data-value="(\w+)">(.*?)</tr>', body, re.DOTALL)
+    }
+    assert list(lines) == ["sky", "ground", "disc", "box"]
+    assert lines["sky"][4:7] == ["2", "1", "6"]  # images of train, val, test; the third of train is all ground
+    assert lines["box"][:2] == ["thing", "0 %"]
+    assert lines["box"][4:8] == ["none", "1", "6", "1.0"]  # and one to an image that has it
+    assert '<span class="tag open">none</span>' in body
+    assert "12 images of 3 groups, all 64×48" in body
+    assert "2.1 % of the pixels of train" in body  # 2 of 64 columns in two of three images
+    shares = [float(one) for one in re.findall(r'data-value="([\d.]+)">[\d.e-]+ %', body)]
+    assert len(shares) == 12 and sum(shares) == pytest.approx(3, abs=1e-4)  # of three splits
+
+
+def test_sheets_are_inside_and_not_too_large(html, insight):
+    body = html[html.index('<h2 id="data"') : html.index('<h2 id="gate"')]
+    truth, augmented = (base64.b64decode(one) for one in re.findall(r'src="data:image/jpeg;base64,([^"]*)"', body))
+    assert truth == (insight / "truth.jpg").read_bytes()
+    assert cv2.imdecode(np.frombuffer(augmented, np.uint8), cv2.IMREAD_COLOR).shape == (400, 1400, 3)
+
+
+def test_what_the_gate_found_is_in_the_report(html):
+    body = html[html.index('<h2 id="gate"') : html.index('<h2 id="origin"')]
+    assert "10 images looked at: 2 warnings." in body  # no training image has a box; one is of one class, but for void
+    assert '<span class="level warning">warning</span>untrained_class' in body
+
+
+def test_without_insight_the_shares_of_the_test_split_are_told(runs_folder, tmp_path):
+    text = write(runs_folder, tmp_path / "index.html")
+    assert "Share of test pixels" in text and 'id="gate"' not in text and "What training sees" not in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(3, 20, 10)], "all 20×10"),
+        ([(3, 20, 10), (1, 40, 8)], "2 sizes, 20×10 to 40×8; most often 20×10 (3)"),
+        ([(1, 20, 10), (1, 8, 9)], "2 sizes, 8×9 to 20×10"),
+    ],
+)
+def test_sizes_in_words(rows, said):
+    table = [{"split": "val", "images": str(a), "width": str(b), "height": str(c)} for a, b, c in rows]
+    assert data._sizes(table) == {"val": said}
+
+
+def test_areas_lie_on_a_logarithmic_line():
+    row = {"area_05": "1", "area_25": "5", "area_50": "10", "area_75": "50", "area_95": "100", "area_half": "90"}
+    area = data._area(row, 10_000.0)
+    assert (area["low"], area["at"], area["high"]) == (0.0, 25.0, 50.0)
+    assert (area["text"], area["half"]) == ("1 to 100", "90")
+    assert data._area(row, 1.0)["high"] == 100.0  # all segments are of one pixel
 
 
 def test_a_bare_run_makes_a_page(tmp_path):

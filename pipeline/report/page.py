@@ -12,6 +12,7 @@ from pipeline import files
 from pipeline.dataset import Dataset
 from pipeline.report import figures, pictures
 from pipeline.report.compare import Comparison, miou
+from pipeline.report.data import data_section
 from pipeline.report.runs import Counts, Run, confusion_matrix, row_shares
 from pipeline.report.tables import DASH, Cell, Row, Table, heat_table
 
@@ -24,7 +25,15 @@ PLOT_PX = 240  # side of a reliability diagram
 
 
 def write_page(
-    path: Path, *, dataset: Dataset, runs: Sequence[Run], counts: Counts, comparison: Comparison | None, table: Table
+    path: Path,
+    *,
+    dataset: Dataset,
+    runs: Sequence[Run],
+    counts: Counts,
+    comparison: Comparison | None,
+    table: Table,
+    insight: Path,
+    preview: Path,
 ) -> None:
     """Write the report.
 
@@ -34,8 +43,11 @@ def write_page(
     dataset : the canonical data set; its test split gives the pictures
     runs : the methods, in the order of params.yaml
     counts, comparison, table : of the same runs
+    insight : the folder of what the data set is made of
+    preview : the sheet of the augmentation policy
     """
     context = _context(dataset, runs, counts, comparison, table)
+    context["data"] = data_section(insight, preview, dataset.label_space)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.resizing import resize_labels
 
 LONGEST_PX = 480
+SHEET_PX = 1400  # widest of a sheet of pictures
 JPEG_QUALITY = 82
 BLUE = (37, 99, 235)
 
@@ -38,6 +40,25 @@ def heat(shares: np.ndarray) -> str:
     pixels[..., 3] = np.round(255 * np.nan_to_num(shares) ** 0.7)  # lifts the small confusions into sight
     _, encoded = cv2.imencode(".png", pixels[..., [2, 1, 0, 3]])
     return _address(encoded.tobytes(), "png")
+
+
+def sheet(path: Path) -> str | None:
+    """A picture file as the data address of a JPEG, at most `SHEET_PX` wide; None where there is no such file.
+
+    Raises
+    ------
+    ValueError : no picture can be read there.
+    """
+    if not path.is_file():
+        return None
+    picture = read_mask(path)
+    height, width = picture.shape[:2]
+    if path.suffix == ".jpg" and width <= SHEET_PX:
+        return _address(path.read_bytes(), "jpeg")
+    scale = min(1.0, SHEET_PX / width)
+    small = cv2.resize(picture, (round(width * scale), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return _address(encoded.tobytes(), "jpeg")
 
 
 def read_mask(path) -> np.ndarray:

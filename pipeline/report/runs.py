@@ -55,50 +55,50 @@ class Run:
     @cached_property
     def search(self) -> list[dict[str, str]]:
         """A row for each setting that a classical method tried on the validation split; none where it searched nothing."""
-        return _read_csv(self.folder / "model" / "search.csv")
+        return read_csv(self.folder / "model" / "search.csv")
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
         """One entry per epoch."""
-        rows = _read_csv(self.folder / "history.csv")
+        rows = read_csv(self.folder / "history.csv")
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
     @cached_property
     def class_iou(self) -> dict[str, float | None]:
         """Class -> IoU; None where the split has the class neither in truth nor in prediction."""
-        return {row["class"]: _number(row["iou"]) for row in _read_csv(self.folder / "per_class.csv")}
+        return {row["class"]: _number(row["iou"]) for row in read_csv(self.folder / "per_class.csv")}
 
     @cached_property
     def class_pixels(self) -> dict[str, int]:
         """Class -> pixels of it in the truth of the test split."""
-        return {row["class"]: int(row["truth_pixels"] or 0) for row in _read_csv(self.folder / "per_class.csv")}
+        return {row["class"]: int(row["truth_pixels"] or 0) for row in read_csv(self.folder / "per_class.csv")}
 
     @cached_property
     def group_miou(self) -> dict[str, float | None]:
-        return {row["group"]: _number(row["miou"]) for row in _read_csv(self.folder / "per_group.csv")}
+        return {row["group"]: _number(row["miou"]) for row in read_csv(self.folder / "per_group.csv")}
 
     @cached_property
     def group_images(self) -> dict[str, int]:
-        return {row["group"]: int(row["images"]) for row in _read_csv(self.folder / "per_group.csv")}
+        return {row["group"]: int(row["images"]) for row in read_csv(self.folder / "per_group.csv")}
 
     @cached_property
     def seeds(self) -> list[dict[str, float]]:
         """The scores of each seed, where there are several; "seed" among them."""
-        rows = _read_csv(self.folder / "seeds.csv")
+        rows = read_csv(self.folder / "seeds.csv")
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
     @cached_property
     def per_image(self) -> list[dict[str, str]]:
-        return _read_csv(self.folder / "per_image.csv")
+        return read_csv(self.folder / "per_image.csv")
 
     @cached_property
     def confusion(self) -> list[dict[str, str]]:
-        return _read_csv(self.folder / "confusion.csv")
+        return read_csv(self.folder / "confusion.csv")
 
     @cached_property
     def reliability(self) -> list[dict[str, float | None]]:
         """A bin of confidence in each row, its means None where no pixel fell into it; none without class probabilities."""
-        return [{name: _number(value) for name, value in row.items()} for row in _read_csv(self.folder / "reliability.csv")]
+        return [{name: _number(value) for name, value in row.items()} for row in read_csv(self.folder / "reliability.csv")]
 
     @cached_property
     def samples(self) -> dict[str, Path]:
@@ -190,7 +190,8 @@ def _read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table; none where there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
