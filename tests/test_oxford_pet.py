@@ -13,7 +13,8 @@ from PIL import Image
 
 from pipeline.dataset_writer import write
 from pipeline.datasets.oxford_pet import read
-from pipeline.download import _entries, obtain
+from pipeline.download import obtain
+from pipeline.download_list import read_list
 from pipeline.provenance import ROOT, file_hash
 from pipeline.sources import FaultError
 from tests import fakes
@@ -235,5 +236,5 @@ def test_a_trimap_of_background_alone_is_a_remark(tmp_path):
 def test_the_preset_names_a_list_of_pinned_downloads():
     preset = yaml.safe_load((ROOT / "presets/oxford_pet.yaml").read_text())
     assert preset["dataset"]["reader"] == "oxford_pet"
-    entries = _entries(ROOT / preset["dataset"]["source"])  # refuses an entry without SHA-256
-    assert [entry["name"] for entry in entries] == ["images.tar.gz", "annotations.tar.gz"]
+    entries = read_list(ROOT / preset["dataset"]["source"])  # refuses an entry without a checksum
+    assert [entry.name for entry in entries] == ["images.tar.gz", "annotations.tar.gz"]

@@ -13,7 +13,7 @@ from scipy.io import loadmat
 
 from pipeline.dataset_writer import write
 from pipeline.datasets.voc2012 import LABEL_SPACE, _matlab_mask, read
-from pipeline.download import _entries
+from pipeline.download_list import read_list
 from pipeline.provenance import ROOT
 from pipeline.sources import FaultError
 from pipeline.splits import TRAINVAL, assign
@@ -243,6 +243,6 @@ def test_there_and_back(tmp_path):
 def test_the_preset_names_a_list_of_downloads_that_is_right():
     """SHA-256 of both archives, as in torchvision's prototypes of voc.py and sbd.py."""
     preset = yaml.safe_load((ROOT / "presets/voc2012.yaml").read_text())
-    entries = _entries(ROOT / preset["dataset"]["source"])
-    assert [entry["name"] for entry in entries] == ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]
+    entries = read_list(ROOT / preset["dataset"]["source"])
+    assert [entry.name for entry in entries] == ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]
     assert fakes_voc2012.write_sbd.__doc__.startswith(preset["dataset"]["options"]["sbd"])
