@@ -45,6 +45,17 @@ ELSEWHERE = {
     "labelme own/images --output own/annotations": "another program; test_labelme.py reads what it writes",
     "cp presets/labelme.yaml params.yaml && dvc repro": "test_labelme.py, and test_config.py for the preset",
     "python -m pipeline.gate own.zip --reader cvat_images_xml --page gate.html": "test_gate.py, test_cvat_images_xml.py",
+    "python -m pipeline.gate own --reader folder --set 'classes=[background, object]'": "test_data_versions.py",
+    "dvc import-url ../photos own": "test_data_versions.py",
+    "git add own.dvc .gitignore dvc.lock && git commit -m 'Data and results'": "test_data_versions.py",
+    "dvc remote add -d store ../store": "test_data_versions.py",
+    "dvc push": "test_data_versions.py",
+    "dvc pull": "test_data_versions.py",
+    "dvc update own.dvc": "test_data_versions.py",
+    "git checkout own.dvc dvc.lock && dvc checkout": "test_data_versions.py",
+    "dvc remote add -d store s3://bucket/segmentation --force": "test_data_versions.py",
+    "dvc import-url s3://bucket/photos photos": "test_data_versions.py",
+    "dvc import ../registry photos -o own": "test_data_versions.py",
     "cp presets/folder.yaml params.yaml": "test_staleness.py runs the folder reader, test_config.py checks the preset",
 }
 
