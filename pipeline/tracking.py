@@ -155,6 +155,8 @@ def _publish(name: str, root: Path) -> str:
     _send(client, run_id, points=record.unsent(curves, run.data.metrics), params=record.params, tags=tags)
     for path in record.artifacts:
         client.log_artifact(run_id, str(path))
+    for path in record.data_files:
+        client.log_artifact(run_id, str(path), "data")
     if run.data.tags.get("model_sha256") != record.model_hash:
         _log_model(client, run, record)
     _send(client, run_id, tags={"published": record.content_hash})

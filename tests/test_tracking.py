@@ -152,6 +152,40 @@ def test_a_run_holds_everything_the_files_say(root):
     assert {"per_class.csv", "confusion.csv", "samples/0001.png"} <= shown
 
 
+def write_insight(root: Path, shares: str = "train,sky,0.5") -> None:
+    """What convert and augment leave beside the data, but for what a run does not take."""
+    write(root / "data/insight/classes.csv", f"split,class,share\n{shares}\n")
+    for file in ("data/insight/sizes.csv", "data/insight/truth.jpg", "data/insight/gate.html", "data/train/preview.png"):
+        write(root / file, file)
+
+
+def artifacts(root: Path, name: str, folder: str) -> set[str]:
+    [run] = runs(root, name)
+    return {item.path for item in client(root).list_artifacts(run.info.run_id, folder)}
+
+
+def test_a_run_holds_what_its_data_are_made_of(root):
+    write_insight(root)
+    for name in ("unet", "majority_class"):
+        tracking.publish(name, root=root, best_effort=False)
+    tables = {"data/classes.csv", "data/sizes.csv", "data/truth.jpg"}
+    assert artifacts(root, "unet", "data") == {*tables, "data/preview.png"}
+    assert artifacts(root, "majority_class", "data") == tables  # no augmentation touches what it fits on
+
+
+def test_other_insight_updates_the_run(root):
+    write_insight(root)
+    tracking.publish("unet", root=root, best_effort=False)
+    first = assert_complete(root)
+    assert tracking.sync(root)["unet"] == "complete"
+    write_insight(root, shares="train,sky,0.25")
+    assert tracking.sync(root)["unet"] == "published"
+    again = assert_complete(root)
+    assert again.info.run_id == first.info.run_id
+    stored = tracking._connect(root).download_artifacts(first.info.run_id, "data/classes.csv")
+    assert "0.25" in Path(stored).read_text()
+
+
 def test_the_commit_is_recorded(root):
     for command in ("init --quiet", "add params.yaml", "-c user.name=a -c user.email=a@b.c commit --quiet --message=first"):
         subprocess.run(["git", *command.split()], cwd=root, check=True)

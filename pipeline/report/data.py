@@ -26,9 +26,10 @@ def data_section(folder: Path, preview: Path, label_space: LabelSpace) -> dict:
     preview : the sheet of the augmentation policy
     """
     rows = read_csv(folder / "classes.csv")
+    void = {row["split"]: float(row["share"] or 0) for row in rows if row["class"] == VOID and row["split"] != ALL}
     return {
         "balance": _balance(rows, label_space) if rows else [],
-        "void": {row["split"]: _percent(float(row["share"] or 0)) for row in rows if row["class"] == VOID},
+        "void": {split: _percent(share) for split, share in void.items()} if any(void.values()) else {},
         "sizes": _sizes(read_csv(folder / "sizes.csv")),
         "truth": pictures.sheet(folder / "truth.jpg"),
         "augmented": pictures.sheet(preview),
