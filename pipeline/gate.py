@@ -229,12 +229,13 @@ def _print_summary(name: str, told: Sequence[tuple[str, Fault]], *, left_out: in
 
     console = Console(stderr=True, highlight=False)
     counts = Counter((level, fault.rule) for level, fault in told)
-    console.print(f"gate: {name}, {total} images, " + (f"{len(told)} remarks" if told else "no remark"))
+    show = partial(console.print, soft_wrap=True)
+    show(f"gate: {name}, {total} images, " + (f"{len(told)} remarks" if told else "no remark"))
     for (level, rule), count in counts.items():
         colour = "red" if level == "error" else "yellow"
-        console.print(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
+        show(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
     if left_out:
-        console.print(f"  {left_out} images cannot be used and are left out")
+        show(f"  {left_out} images cannot be used and are left out")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ RULES: dict[str, tuple[str, str]] = {
     "animated_image": ("error", "an image has several frames"),
     "image_depth": ("error", "an image has more than 8 bits per channel"),
     "transparent_image": ("error", "an image has transparent pixels"),
-    "exif_rotation": ("error", "a viewer turns the image, the mask stays as stored"),
+    "exif_rotation": ("error", "a viewer turns the image or its mask, and not the other"),
     "size_mismatch": ("error", "image and mask, or image and run length code, differ in size"),
     "colour_mask": ("error", "a mask holds colours where class indices are wanted"),
     "lossy_mask": ("error", "a mask is stored as JPEG, which changes its values"),
