@@ -7,6 +7,7 @@ the classical methods whose options are searched, with every combination of thes
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import config, table
@@ -15,7 +16,7 @@ from pipeline.datasets import BY_HAND, READERS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
 from pipeline.options import NUMBER, entry_faults
-from pipeline.postprocess import FUSIONS, POSTPROCESSES
+from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.rules import RULES
 
 OPTIMIZER_OPTIONS = {
@@ -24,7 +25,10 @@ OPTIMIZER_OPTIONS = {
     "sgd": {"dampening": NUMBER, "momentum": NUMBER, "nesterov": (bool,), "weight_decay": NUMBER},
 }
 TRAINING_ENTRY = {"training": "pipeline.training.updates:training_options"}
-PREDICT_ENTRY = {"segment": "pipeline.prediction_options:segment_options"}
+PREDICT_ENTRY = {
+    "segment": "pipeline.prediction_options:segment_options",
+    "classical": "pipeline.prediction_options:classical_options",
+}
 
 
 def load_params(path: str | Path = "params.yaml") -> config.Params:
@@ -57,9 +61,7 @@ def _faults(params: config.Params) -> list[str]:
             given={"label_space"},
         )
         faults += _search_faults(entry.fit, place=f"{place}.fit")
-        faults += [
-            f"{place}.predict.{option}: a classical method has no such option; write predict: {{}}" for option in entry.predict
-        ]
+        faults += predict_faults("classical", entry.predict, place=f"{place}.predict")
     for key, network in params.networks.items():
         faults += _network_faults(network, place=f"networks.{key}")
     for key, fusion in params.fusions.items():
@@ -125,28 +127,31 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
         given={"progress"},
     )
     faults += entry_faults(TRAINING_ENTRY, "training", fit.training, kind="entry", place=f"{place}.fit.training", given=set())
-    faults += entry_faults(PREDICT_ENTRY, "segment", network.predict, kind="prediction", place=f"{place}.predict", given=set())
-    return faults + postprocess_faults(network.predict.get("postprocess"), place=f"{place}.predict.postprocess")
+    return faults + predict_faults("segment", network.predict, place=f"{place}.predict")
 
 
-def postprocess_faults(entries: object, *, place: str) -> list[str]:
-    """What is wrong with the post-processes of a network: names, or mappings with name and options."""
-    faults = []
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        try:
-            full = table.with_options(entry)
-        except ValueError as error:
-            faults.append(f"{place}.{index}: {error}")
-            continue
-        faults += entry_faults(
-            POSTPROCESSES,
-            full["name"],
-            full["options"],
-            kind="post-process",
-            place=f"{place}.{index}.options",
-            given={"label_space"},
-        )
+def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with the options of the predict half, of a network ("segment") or a "classical" method.
+
+    Those in `without` are of no use in this place, and unknown there.
+    """
+    faults = entry_faults(PREDICT_ENTRY, entry, options, kind="prediction", place=place, given=set(without))
+    processes, division = options.get("postprocess"), options.get("instances")
+    for index, process in enumerate(processes if isinstance(processes, list) else []):
+        faults += _named_faults(POSTPROCESSES, process, kind="post-process", place=f"{place}.postprocess.{index}")
+    if isinstance(division, str | dict):
+        faults += _named_faults(DIVISIONS, division, kind="division", place=f"{place}.instances")
     return faults
+
+
+def _named_faults(entries: Mapping[str, str], entry: object, *, kind: str, place: str) -> list[str]:
+    """What is wrong with a name, or a mapping with name and options."""
+    try:
+        full = table.with_options(entry)
+    except ValueError as error:
+        return [f"{place}: {error}"]
+    given = {"label_space", "prediction"}
+    return entry_faults(entries, full["name"], full["options"], kind=kind, place=f"{place}.options", given=given)
 
 
 def _refuse_what_cannot_be_built(params: config.Params, path: str) -> None:

@@ -45,7 +45,7 @@ def score(
 
     def predict(index: int) -> tuple[Sample, Prediction]:
         sample = samples[index]
-        return sample, method.segment(sample.image)
+        return sample, method.divided(method.segment(sample.image))
 
     for sample, prediction in show(spread(predict, range(len(samples)), threads=method.threads)):
         if prediction.shape != sample.shape:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from pipeline import files, sliding
 from pipeline.classical import METHODS
 from pipeline.machine import forget_peak_memory, peak_memory_mb
 from pipeline.models import NETWORKS
-from pipeline.postprocess import FUSIONS, POSTPROCESSES
+from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.postprocess._postprocess import Example, Postprocess
-from pipeline.prediction_options import segment_options
+from pipeline.prediction_options import classical_options, segment_options
 from pipeline.resizing import resize_image, scaled_size
-from pipeline.structures import LabelSpace, Prediction, Prompt, Sample
+from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
 from pipeline.table import look_up
 
 
@@ -28,6 +29,7 @@ class Fitted(ABC):
     """A method ready to use."""
 
     threads = 1  # that may call `segment` at once
+    division: dict | None = None  # name and options of what divides a semantic prediction into things
 
     def __init__(self, description: dict, options: dict):
         self.description = description
@@ -37,6 +39,16 @@ class Fitted(ABC):
     @abstractmethod
     def segment(self, image: np.ndarray, prompt: Prompt | None = None) -> Prediction:
         """(H, W, 3) uint8 RGB to a prediction of the same height and width."""
+
+    def divided(self, prediction: Prediction) -> Prediction:
+        """A prediction of `segment` with its things told apart: a semantic map by the option `instances`, others as they are.
+
+        It costs time that a user of labels need not spend, so that `segment` leaves it out, and the measured latency too.
+        """
+        if not isinstance(prediction, SemanticMap) or self.division is None or not self.label_space.has_things:
+            return prediction
+        divide = look_up(DIVISIONS, self.division["name"], kind="division")
+        return replace(prediction, divided=divide(prediction, label_space=self.label_space, **self.division["options"]))
 
     def fit_prediction(self, validation: Callable[[int], list[Sample]]) -> dict:
         """Fit what the prediction options leave open; `validation` gives at most so many samples of that split.
@@ -98,7 +110,8 @@ class FittedClassical(Fitted):
     """A classical method; it works at the native size."""
 
     def __init__(self, folder: Path, description: dict, predict: dict, device, threads):
-        super().__init__(description, predict)
+        super().__init__(description, classical_options(**predict))
+        self.division = self.options["instances"]
         build = look_up(METHODS, description["method"], kind="classical method")
         self.method = build(self.label_space, **description["options"])
         self.method.load(folder)
@@ -120,6 +133,7 @@ class FittedNetwork(Fitted):
         from safetensors.torch import load_file
 
         super().__init__(description, segment_options(**predict))
+        self.division = self.options["instances"]
         if threads:
             torch.set_num_threads(threads)
         build = look_up(NETWORKS, description["method"], kind="network")

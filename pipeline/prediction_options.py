@@ -1,4 +1,4 @@
-"""The predict half of a network's entry in params.yaml: what does not depend on its training."""
+"""The predict half of an entry in params.yaml: what does not depend on the fit."""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ def segment_options(
     overlap: float = 0.5,
     scales: Sequence[float] = (1.0,),
     postprocess: Sequence = (),
+    instances: str | dict | None = "components",
 ) -> dict:
     """The predict half of a network's entry, checked and completed.
 
@@ -29,10 +30,12 @@ def segment_options(
         Average the class probabilities over them. Scaled sides are rounded to the network's stride.
     postprocess : names of `pipeline.postprocess.POSTPROCESSES`, or mappings with name and options
         What follows the network's prediction, in this order. Options left out are fitted on the validation split.
+    instances : see `division`
 
     Returns
     -------
-    {"flip": bool, "window": int or None, "overlap": float, "scales": [float], "postprocess": [{"name": text, "options": {}}]}
+    {"flip": bool, "window": int or None, "overlap": float, "scales": [float], "postprocess": [{"name": text, "options": {}}],
+    "instances": {"name": text, "options": {}} or None}
     """
     if not isinstance(flip, bool):
         raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
@@ -45,7 +48,28 @@ def segment_options(
     if not isinstance(postprocess, list | tuple):
         raise ValueError(f"predict.postprocess: {postprocess!r} is no list; write [{postprocess}]")
     entries = [with_options(entry) for entry in postprocess]
-    return {"flip": flip, "window": window, "overlap": overlap, "scales": list(scales), "postprocess": entries}
+    return {
+        "flip": flip,
+        "window": window,
+        "overlap": overlap,
+        "scales": list(scales),
+        "postprocess": entries,
+        "instances": division(instances),
+    }
+
+
+def classical_options(*, instances: str | dict | None = "components") -> dict:
+    """The predict half of a classical method's entry, completed; see `division`."""
+    return {"instances": division(instances)}
+
+
+def division(instances: str | dict | None) -> dict | None:
+    """How a semantic prediction is divided into things where it is scored.
+
+    A name of `pipeline.postprocess.DIVISIONS`, or a mapping with name and options. None: not at all, and the method has no
+    scores of instances and panoptic segments. Data without things is never divided, nor is what has instances of its own.
+    """
+    return None if instances is None else with_options(instances)
 
 
 def scored_options(folder: Path) -> dict:

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from pipeline import inference
-from pipeline.check import PREDICT_ENTRY, postprocess_faults
+from pipeline.check import predict_faults
 from pipeline.classical import METHODS
 from pipeline.classical._method import Method, Segmenting
 from pipeline.classical._regions import relabelled
@@ -196,8 +196,7 @@ def _predict_faults(description: dict, options: dict) -> list[str]:
     if description["kind"] == "fusion":
         given = {"semantic", "instance", "label_space"}
         return entry_faults(FUSIONS, description["method"], options, kind="fusion", place="--set", given=given)
-    faults = entry_faults(PREDICT_ENTRY, "segment", options, kind="prediction", place="--set", given=set())
-    return faults or postprocess_faults(options.get("postprocess"), place="--set.postprocess")
+    return predict_faults("segment", options, place="--set", without=("instances",))  # things are told apart for scores only
 
 
 def _refuse(faults: Sequence[str]) -> None:

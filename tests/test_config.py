@@ -96,7 +96,23 @@ def test_sections_are_frozen():
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(flipp=True),
-            "prediction segment has no such option; it takes: flip, overlap, postprocess, scales, window",
+            "prediction segment has no such option; it takes: flip, instances, overlap, postprocess, scales, window",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(instances="component"),
+            "networks.unet.predict.instances: unknown division 'component'; choose one of: components, watershed. Did you mean",
+        ),
+        (
+            lambda c: c["classical"]["otsu"]["predict"].update(instances={"name": "watershed", "options": {"nek": 0.5}}),
+            "predict.instances.options.nek: division watershed has no such option; it takes: area_px, neck. Did you mean neck?",
+        ),
+        (
+            lambda c: c["classical"]["otsu"]["predict"].update(instances=3),
+            "classical.otsu.predict.instances: 3 is no str | dict | None",
+        ),
+        (
+            lambda c: c["classical"]["otsu"]["predict"].update(flip=True),
+            "classical.otsu.predict.flip: prediction classical has no such option; it takes: instances",
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(postprocess=["dense_crff"]),

@@ -10,13 +10,14 @@ from pipeline.datasets import READERS
 from pipeline.losses import LOSSES
 from pipeline.metrics import METRICS
 from pipeline.models import NETWORKS
-from pipeline.postprocess import FUSIONS, POSTPROCESSES
+from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.provenance import code_files
 from pipeline.table import module_file
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 METRIC_FILES = [module_file(METRICS, name) for name in METRICS]
+DIVISION_FILES = [module_file(DIVISIONS, name) for name in DIVISIONS]
 POSTPROCESS_FILES = [module_file(POSTPROCESSES, name) for name in POSTPROCESSES]
 # stage -> the variable in its deps -> the table it chooses from, and what it always chooses
 CHOICES = {
@@ -28,8 +29,8 @@ CHOICES = {
         {"${item.fit.model}": NETWORKS, "${item.fit.loss[0].name}": LOSSES, "${item.fit.loss[-1].name}": LOSSES},
         [],
     ),
-    "evaluate_classical": ({"${item.fit.method}": METHODS}, METRIC_FILES),
-    "evaluate_network": ({"${item.fit.model}": NETWORKS}, METRIC_FILES + POSTPROCESS_FILES),
+    "evaluate_classical": ({"${item.fit.method}": METHODS}, METRIC_FILES + DIVISION_FILES),
+    "evaluate_network": ({"${item.fit.model}": NETWORKS}, METRIC_FILES + DIVISION_FILES + POSTPROCESS_FILES),
     "evaluate_fusion": ({"${item.fit.method}": FUSIONS}, METRIC_FILES),
     "report": ({}, []),
 }

@@ -78,6 +78,8 @@ def test_every_kind_of_method_passes_the_line(project):
     for name in ("kmeans", "semantic", "instances", "panoptic"):
         scores = json.loads((project / f"runs/{name}/metrics.json").read_text())
         assert 0 <= scores["miou"] <= 1 and 0 <= scores["boundary_iou"] <= 1 and 0 <= scores["boundary_f1"] <= 1
+        assert all(0 <= scores[key] <= 1 for key in ("box_ap", "mask_ap", "mask_ap50", "mask_proposal_ar1000", "pq_things"))
+        assert ("pq" in scores) == ("pq_stuff" in scores) == (name != "instances")  # it says nothing of stuff
         has_probabilities = name == "semantic"
         assert ("ece" in scores) == has_probabilities
         assert len((project / f"runs/{name}/reliability.csv").read_text().splitlines()) == (16 if has_probabilities else 1)

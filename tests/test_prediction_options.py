@@ -15,7 +15,14 @@ from stages import evaluate, train
 from tests.project import TRAIN, small_params
 from tests.tiny import POLICY, SPACE, TinyDataset
 
-OFF = {"flip": False, "window": None, "overlap": 0.5, "scales": [1.0], "postprocess": []}
+OFF = {
+    "flip": False,
+    "window": None,
+    "overlap": 0.5,
+    "scales": [1.0],
+    "postprocess": [],
+    "instances": {"name": "components", "options": {}},
+}
 
 
 @pytest.fixture
