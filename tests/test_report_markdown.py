@@ -1,5 +1,7 @@
 """The Markdown table: what it holds, and that it is one."""
 
+import json
+
 import pytest
 
 from pipeline.report.compare import compare
@@ -30,6 +32,16 @@ def test_a_line_per_method_with_scores_groups_and_costs(tmp_path):
     assert lines[0][3:5] == [f"{strong.group_miou[group]:.3f}" for group in ("scene0", "scene1")]
     low, high = map(float, lines[0][2].split("–"))
     assert low < strong.scores["miou"] < high
+
+
+def test_objects_and_segments_have_their_chief_scores_where_there_are_any(tmp_path):
+    assert not {"Mask AP", "PQ"} & set(lines_of(tmp_path, groups=None)[0])
+    runs = [Run(key, tmp_path / key) for key in ("weak", "strong")]
+    path = runs[0].folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mask_ap": 0.25, "mask_ap_small": 0.1, "pq": 0.5}))
+    head, _, strong, weak = [line.split(" | ") for line in markdown_table(comparison_table(runs, None)).splitlines()]
+    assert head[3:6] == ["Pixel accuracy", "Mask AP", "PQ"]
+    assert (weak[4:6], strong[4:6]) == (["0.250", "0.500"], ["–", "–"])
 
 
 def test_many_groups_make_no_columns(tmp_path):

@@ -181,11 +181,18 @@ def test_a_new_score_becomes_a_column_and_a_missing_one_a_dash(tmp_path):
     samples = make_samples(4)
     for key in ("otsu", "unet"):
         make_run(tmp_path / key, samples, skill=0.5 if key == "otsu" else 0.8)
-    (tmp_path / "unet/metrics.json").write_text(json.dumps({"miou": 0.7, "mask_ap": 0.25, "topology_error": 3.5}))
+    scores = {"miou": 0.7, "mask_ap": 0.25, "topology_error": 3.5, "mask_ap75": 0.125}
+    (tmp_path / "unet/metrics.json").write_text(json.dumps(scores))
     text = write(tmp_path, tmp_path / "index.html", "otsu", "unet", dataset=FakeDataset(samples))
-    body = text[text.index('<h2 id="comparison"') : text.index('<h2 id="latency"')]
-    assert ">Mask AP</th>" in body and ">topology error</th>" in body
+    body = text[text.index('<h2 id="comparison"') : text.index('<h2 id="objects"')]
+    assert ">Mask AP</th>" in body and ">topology error</th>" in body and "AP75" not in body
+    details = text[text.index('<h2 id="objects"') : text.index('<h2 id="latency"')]
+    assert re.findall("<th[^>]*>([^<]*)</th>", details) == ["Method", "Mask AP75"] and 'data-value="0.125">0.125<' in details
     assert '<td data-value="">–</td>' in re.search(r'data-value="otsu".*?</tr>', body, re.DOTALL).group()
+
+
+def test_without_objects_there_is_no_table_of_them(html):
+    assert 'id="objects"' not in html
 
 
 def test_the_classes_of_each_split(html):

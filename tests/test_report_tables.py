@@ -7,8 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pipeline.metrics.instances import Instances
+from pipeline.metrics.panoptic import Panoptic
 from pipeline.report.runs import Run, confusion_matrix, find_runs, read_counts, row_shares
-from pipeline.report.tables import DASH, comparison_table, heat_table
+from pipeline.report.tables import DASH, DETAILS, SCORES, comparison_table, detail_table, heat_table
+from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
+from tests import fakes
 from tests.fake_runs import LABELS, make_run, make_samples, write_csv
 
 
@@ -104,6 +108,38 @@ def test_known_scores_in_their_order_and_new_ones_behind(tmp_path):
     titles = [column.title for column in table.columns]
     assert titles[:7] == ["mIoU", "Boundary IoU", "Boundary F1", "ECE", "PQ", "another", "weird score"]
     assert texts(table, "pq") == {"a": "0.300", "b": DASH}
+
+
+def test_scores_of_objects_in_detail_have_their_own_table(tmp_path):
+    runs = [
+        make_scored(tmp_path, "floor", is_floor=True, miou=0.1, mask_ap=0.0, mask_ap75=0.0, box_ar_small=0.0),
+        make_scored(tmp_path, "a", miou=0.5, mask_ap=0.4, mask_ap75=0.25, pq_things=0.3),
+        make_scored(tmp_path, "b", miou=0.6, mask_ap=0.3, mask_ap75=0.5),
+    ]
+    table = comparison_table(runs, None)
+    assert [column.key for column in table.columns][:2] == ["miou", "mask_ap"]
+    details = detail_table([row.run for row in table.rows])
+    assert [column.title for column in details.columns] == ["PQ things", "Mask AP75", "Box AR small"]
+    assert list(texts(details, "mask_ap75").items()) == [("b", "0.500"), ("a", "0.250"), ("floor", "0.000")]
+    assert texts(details, "pq_things") == {"b": DASH, "a": "0.300", "floor": DASH}
+    assert bold(details, "mask_ap75") == {"b"}
+    assert detail_table([make_scored(tmp_path, "c", miou=0.5)]).columns == ()
+
+
+def test_every_score_of_objects_and_segments_has_a_title():
+    truth = fakes.things_sample(0, id="a", split="test", group="a")
+    sizes = [InstanceSet.build(np.ones((1, side, side), bool), [1]) for side in (20, 60, 120)]
+    samples = [Sample("b", "test", "b", np.zeros((*one.shape, 3), np.uint8), things_of(one), one) for one in sizes]
+    for metric in (Instances(fakes.MIXED), Panoptic(fakes.MIXED)):
+        for sample in (truth, *samples):
+            metric.update(sample, sample.truth)
+        scores = metric.scores()
+        assert len(scores) == (30 if isinstance(metric, Instances) else 9)
+        assert scores.keys() <= {column.key for column in (*SCORES, *DETAILS)}
+
+
+def things_of(objects: InstanceSet) -> PanopticMap:
+    return PanopticMap(objects.masks[0].astype(np.int32), (Segment(1, 1),))
 
 
 def test_best_is_bold_and_floors_do_not_compete(tmp_path):

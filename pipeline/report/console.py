@@ -12,6 +12,8 @@ from pipeline.report.tables import DASH, Row, Table
 SHOWN = (
     "miou",
     "miou_over_seeds",
+    "mask_ap",
+    "pq",
     "latency_ms",
     "fit_seconds",
     "pixel_accuracy",

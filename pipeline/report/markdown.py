@@ -9,7 +9,7 @@ BUSY = "†"
 
 
 def markdown_table(table: Table, *, classes: Sequence[str] = ()) -> str:
-    """One line per method: mIoU, its interval, that of groups and over seeds, pixel accuracy, costs; the best score bold.
+    """One line per method: mIoU, its interval, that of groups and over seeds, the chief other scores, costs; the best bold.
 
     Parameters
     ----------
@@ -18,7 +18,8 @@ def markdown_table(table: Table, *, classes: Sequence[str] = ()) -> str:
     groups = list(dict.fromkeys(group for row in table.rows for group in row.run.group_miou))
     groups = groups if 1 < len(groups) <= MOST_GROUPS else []
     places = {column.key: index for index, column in enumerate(table.columns)}
-    keys = ["miou", "miou_over_seeds", "pixel_accuracy", *([] if classes else (column.key for column in COSTS))]
+    keys = ["miou", "miou_over_seeds", "pixel_accuracy", "mask_ap", "mask_ap50", "pq"]
+    keys += [] if classes else [column.key for column in COSTS]
     titles = [table.columns[places[key]].title for key in keys if key in places]
     lines = [["Method", *titles[:1], "95 % interval", *groups, *titles[1:], *classes]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])

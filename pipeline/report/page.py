@@ -14,7 +14,7 @@ from pipeline.report import figures, pictures
 from pipeline.report.compare import Comparison, miou
 from pipeline.report.data import data_section
 from pipeline.report.runs import Counts, Run, confusion_matrix, row_shares
-from pipeline.report.tables import DASH, Cell, Row, Table, heat_table
+from pipeline.report.tables import DASH, Cell, Row, Table, detail_table, heat_table
 
 SPLITS = ("train", "val", "test")
 MAX_GROUPS = 30  # more make no readable table
@@ -71,6 +71,7 @@ def _context(
         "comparison": comparison,
         "num_groups": len(set(counts.groups)),
         "table": table,
+        "details": detail_table(ordered),
         "lines": [_comparison_line(row, table) for row in table.rows],
         "is_under_load": any(cell.note for row in table.rows for cell in row.cells),
         "runs": ordered,

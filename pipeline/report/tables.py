@@ -83,6 +83,39 @@ SCORES = (
     Column("sq", "SQ", "segmentation quality: mean IoU of the matched segments"),
     Column("rq", "RQ", "recognition quality: F1 of the matched segments"),
 )
+_PARTS = {
+    "pq_things": ("PQ things", "panoptic quality of the things"),
+    "sq_things": ("SQ things", "segmentation quality of the things"),
+    "rq_things": ("RQ things", "recognition quality of the things"),
+    "pq_stuff": ("PQ stuff", "panoptic quality of the stuff"),
+    "sq_stuff": ("SQ stuff", "segmentation quality of the stuff"),
+    "rq_stuff": ("RQ stuff", "recognition quality of the stuff"),
+}
+_FOUND = {  # of masks or boxes
+    "ap50": ("AP50", "average precision of {} at IoU 0.50"),
+    "ap75": ("AP75", "average precision of {} at IoU 0.75"),
+    "ap_small": ("AP small", "average precision of {} of objects up to 32 x 32 px"),
+    "ap_medium": ("AP medium", "average precision of {} of objects from 32 x 32 to 96 x 96 px"),
+    "ap_large": ("AP large", "average precision of {} of objects from 96 x 96 px on"),
+    "ar1": ("AR1", "share of the objects found with the first of the {} of each class in an image"),
+    "ar10": ("AR10", "share of the objects found with ten {} of each class in an image"),
+    "ar100": ("AR100", "share of the objects found with a hundred {} of each class in an image"),
+    "ar_small": ("AR small", "share of the objects up to 32 x 32 px found with a hundred {} of each class"),
+    "ar_medium": ("AR medium", "share of the objects from 32 x 32 to 96 x 96 px found with a hundred {} of each class"),
+    "ar_large": ("AR large", "share of the objects from 96 x 96 px on found with a hundred {} of each class"),
+    "proposal_ar10": ("proposals AR10", "share of the objects found with ten {} in an image, whatever the class"),
+    "proposal_ar100": ("proposals AR100", "share of the objects found with a hundred {} in an image, whatever the class"),
+    "proposal_ar1000": ("proposals AR1000", "share of the objects found with a thousand {} in an image, whatever the class"),
+}
+DETAILS = (  # scores that stand in a table of their own
+    *(Column(key, title, meaning) for key, (title, meaning) in _PARTS.items()),
+    *(
+        Column(f"{kind}_{key}", f"{kind.capitalize()} {title}", meaning.format(plural))
+        for kind, plural in (("mask", "masks"), ("box", "boxes"))
+        for key, (title, meaning) in _FOUND.items()
+        if f"{kind}_{key}" not in {column.key for column in SCORES}
+    ),
+)
 OVER_SEEDS = Column("miou_over_seeds", "mIoU over seeds", "mean ± standard deviation over the seeds it was fitted with")
 COSTS = (
     Column("parameters", "Parameters", "numbers that training can change", LOWER),
@@ -95,7 +128,7 @@ COSTS = (
 
 
 def comparison_table(runs: Sequence[Run], comparison: Comparison | None) -> Table:
-    """Every method with all scores and costs, the highest mIoU first; what a method lacks is a dash.
+    """Every method with its scores, but for `DETAILS`, and costs, the highest mIoU first; what a method lacks is a dash.
 
     Parameters
     ----------
@@ -126,8 +159,20 @@ def score_columns(runs: Sequence[Run]) -> tuple[Column, ...]:
     """The scores that any run has: known ones in their fixed order, then new ones by name, whose better side is unknown."""
     present = {name for run in runs for name in run.scores}
     known = tuple(column for column in SCORES if column.key in present)
-    new = sorted(present - {column.key for column in SCORES})
+    new = sorted(present - {column.key for column in (*SCORES, *DETAILS)})
     return (*known, *(Column(name, name.replace("_", " "), f"{name} of metrics.json", UNKNOWN) for name in new))
+
+
+def detail_table(runs: Sequence[Run]) -> Table:
+    """The scores of objects and segments in detail, the methods in the order of `runs`; no column where no run has one."""
+    present = {name for run in runs for name in run.scores}
+    columns = tuple(column for column in DETAILS if column.key in present)
+    marks = [_best(column, runs) for column in columns]
+    rows = (
+        tuple(_score_cell(run.scores.get(column.key), mark) for column, mark in zip(columns, marks, strict=True))
+        for run in runs
+    )
+    return Table(columns, tuple(Row(run, cells, None, is_best=False) for run, cells in zip(runs, rows, strict=True)))
 
 
 def heat_table(rows: Sequence[str], columns: Sequence[dict[str, float | None]]) -> list[list[Cell]]:
