@@ -43,8 +43,8 @@ class RefusedError(ValueError):
 
 
 def is_address(source: object) -> bool:
-    """True for what begins as https:// or s3:// do."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]*://", str(source)))
+    """True for what begins as https:// or s3:// do, in capitals too."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]*://", str(source), re.IGNORECASE))
 
 
 def open_at(url: str, offset: int, version: Version, *, timeout_s: float) -> Answer:
@@ -158,6 +158,8 @@ def _system(url: str) -> tuple[Any, str]:
     """fsspec's file system for an address, and the place in it."""
     import fsspec
 
+    scheme, sign, place = url.partition("://")
+    url = f"{scheme.lower()}{sign}{place}"  # fsspec knows its schemes in small letters
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
@@ -186,7 +188,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _is_http(url: str) -> bool:
-    return url.startswith(("http://", "https://"))
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _say(error: Exception) -> str:

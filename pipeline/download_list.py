@@ -64,11 +64,12 @@ def read_list(path: Path) -> list[Download]:
 
 
 def _complete(given: dict[Any, Any]) -> dict[Any, Any]:
-    """An entry with its name, and with its addresses as a list."""
+    """An entry with its name, its addresses as a list, and its sums in small letters."""
     entry = {"inner": [], **given}
     entry["url"] = entry.get("url") if isinstance(entry.get("url"), list) else [entry.get("url")]
     first = str(entry["url"][0]) if entry["url"] else ""
     entry.setdefault("name", unquote(PurePosixPath(urlsplit(first).path).name))
+    entry.update({kind: entry[kind].lower() for kind in DIGITS if isinstance(entry.get(kind), str)})  # Windows prints capitals
     return entry
 
 

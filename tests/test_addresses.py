@@ -15,15 +15,17 @@ def server():
 
 
 def test_is_address():
-    assert is_address("s3://bucket/a") and is_address("https://host/a")
+    assert is_address("s3://bucket/a") and is_address("https://host/a") and is_address("HTTPS://host/a")
     assert not any(map(is_address, ("a/b.zip", "/a", "C:\\a", "://a", Path("s3:/a"))))
 
 
 def test_announced_size(server, tmp_path):
     assert announced_size(server.url) == len(BODY)
     assert (server.heads, server.ranges) == (1, [])  # nothing is fetched
+    assert announced_size(server.url.replace("http://", "HTTP://")) == len(BODY)
     (tmp_path / "a.bin").write_bytes(b"123")
     assert announced_size((tmp_path / "a.bin").as_uri()) == 3
+    assert announced_size((tmp_path / "a.bin").as_uri().replace("file://", "FILE://")) == 3
     assert announced_size((tmp_path / "gone.bin").as_uri()) is None
     assert announced_size("nosuch://a/b") is None
 

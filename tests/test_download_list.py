@@ -21,6 +21,11 @@ def test_entries(tmp_path):
     ]
 
 
+def test_sums_in_capitals(tmp_path):
+    (tmp_path / "list.yaml").write_text(f"- {{url: https://x/a.zip, sha256: {SHA256.upper()}, md5: {MD5.upper()}}}\n")
+    assert read_list(tmp_path / "list.yaml")[0].sums == {"sha256": SHA256, "md5": MD5}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
