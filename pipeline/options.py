@@ -2,7 +2,7 @@
 
 import ast
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline import config, table
 from pipeline.provenance import ROOT
@@ -62,19 +62,24 @@ def _signature(entries: Mapping[str, str], name: str) -> tuple[dict[str, ast.exp
 
 def _definition(file: str, name: str) -> ast.FunctionDef | None:
     """The function of that name in `file`, or the class's `__init__`: its own, else that of a base imported from our files."""
-    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
-    found = next((node for node in body if getattr(node, "name", None) == name), None)
-    if not isinstance(found, ast.ClassDef):
-        return found
-    for node in found.body:
-        if getattr(node, "name", None) == "__init__":
+    for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
             return node
-    homes = {alias.name: node.module for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    for base in (ast.unparse(one) for one in found.bases):
-        home = f"{homes[base].replace('.', '/')}.py" if base in homes else file
-        if base != name and (ROOT / home).is_file() and (inherited := _definition(home, base)):
-            return inherited
-    return None
+    parts = (part for node in classes_of(file, name) for part in node.body)
+    return next((part for part in parts if getattr(part, "name", None) == "__init__"), None)
+
+
+def classes_of(file: str, name: str) -> Iterator[ast.ClassDef]:
+    """A class and those it is based on, read from our source: to import them all would cost seconds."""
+    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+    homes = {alias.name: f"{node.module.replace('.', '/')}.py" for node in imports for alias in node.names}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            yield node
+            for base in map(ast.unparse, node.bases):
+                if (ROOT / homes.get(base, file)).is_file():
+                    yield from classes_of(homes.get(base, file), base)
 
 
 def _fits(value: object, annotation: ast.expr | None) -> bool:

@@ -4,7 +4,7 @@ import ast
 import difflib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,11 +17,10 @@ from pipeline.check import predict_faults
 from pipeline.classical import METHODS
 from pipeline.classical._method import Method, Segmenting
 from pipeline.classical._regions import relabelled
-from pipeline.options import entry_faults
+from pipeline.options import classes_of, entry_faults
 from pipeline.overlay import segment_colours
 from pipeline.postprocess import FUSIONS
 from pipeline.prediction_options import scored_options
-from pipeline.provenance import ROOT
 from pipeline.search import build
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
 from pipeline.table import module_file
@@ -243,12 +242,12 @@ def _unknown(name: str) -> str:
 
 def _needs_no_truth(name: str) -> bool:
     """Whether a classical method has segments before it is fitted."""
-    return any(node.name == Segmenting.__name__ for node in _classes(*_place(name)))
+    return any(node.name == Segmenting.__name__ for node in classes_of(*_place(name)))
 
 
 def _takes_of(name: str) -> tuple[str, ...]:
     """The parts of a prompt that a classical method looks at."""
-    for node in _classes(*_place(name)):
+    for node in classes_of(*_place(name)):
         for line in node.body:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             if any(isinstance(target, ast.Name) and target.id == "takes" for target in targets):
@@ -259,16 +258,3 @@ def _takes_of(name: str) -> tuple[str, ...]:
 def _place(name: str) -> tuple[str, str]:
     """The file and the class of a classical method."""
     return module_file(METHODS, name), METHODS[name].split(":")[1]
-
-
-def _classes(file: str, name: str) -> Iterator[ast.ClassDef]:
-    """A class and those it is based on, read from our source: to import them all would cost seconds."""
-    body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
-    imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
-    homes = {alias.name: f"{node.module.replace('.', '/')}.py" for node in imports for alias in node.names}
-    for node in body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            yield node
-            for base in map(ast.unparse, node.bases):
-                if (ROOT / homes.get(base, file)).is_file():
-                    yield from _classes(homes.get(base, file), base)
