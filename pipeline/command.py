@@ -9,8 +9,8 @@ import cv2
 import yaml
 
 
-def settings(texts: Sequence[str]) -> dict[str, object]:
-    """Option -> value from the texts of `--set`.
+def settings(texts: Sequence[str], *, flag: str = "--set", like: str = "clusters=5 or scales=[1.0, 1.5]") -> dict[str, object]:
+    """Option -> value from the texts of `flag`; an error shows one that is `like` them.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def settings(texts: Sequence[str]) -> dict[str, object]:
         except yaml.YAMLError:
             sign = ""
         if not sign or not key.strip():
-            raise ValueError(f"--set {text}: wanted KEY=VALUE with a YAML value, such as clusters=5 or scales=[1.0, 1.5]")
+            raise ValueError(f"{flag} {text}: wanted KEY=VALUE with a YAML value, such as {like}")
     return found
 
 

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,9 @@ class GateError(ValueError):
         counts = ", ".join(f"{count} {rule}" for rule, count in Counter(fault.rule for fault in faults).most_common())
         shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
         more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        advice = "fix the data, or set the rule to warning or ignore (gate.rules in params.yaml)"
+        advice = (
+            "fix the data, or set the rule to warning or ignore (gate.rules in params.yaml; --rule where the gate runs alone)"
+        )
         seen = f"; with pictures: {page}" if page else ""
         super().__init__(f"{name}: {len(faults)} errors ({counts}):\n{shown}{more}\nThe whole list: {table}{seen}; {advice}")
 
@@ -87,7 +87,7 @@ def inspect(
     GateError : there is a fault of level error.
     ValueError : a rule or level in `rules` is unknown.
     """
-    levels = _levels(rules or {})
+    levels = levels_of(rules or {})
     stopping = frozenset(rule for rule, level in levels.items() if level == "error")
     name_of = partial(_name_of, root=root)
     records, faults = _one_of_each_id(source.records, name_of)
@@ -109,7 +109,8 @@ def inspect(
     return opened
 
 
-def _levels(rules: Mapping[str, str]) -> dict[str, str]:
+def levels_of(rules: Mapping[str, str]) -> dict[str, str]:
+    """The level of every rule; ValueError where a rule or a level in `rules` is unknown."""
     for rule, level in rules.items():
         if rule not in RULES:
             raise ValueError(f"gate.rules: unknown rule {rule!r}; choose one of: {', '.join(RULES)}")
@@ -226,11 +227,12 @@ def _write_page(
 
 def _print_summary(name: str, told: Sequence[tuple[str, Fault]], *, left_out: int, total: int) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     counts = Counter((level, fault.rule) for level, fault in told)
     show = partial(console.print, soft_wrap=True)
-    show(f"gate: {name}, {total} images, " + (f"{len(told)} remarks" if told else "no remark"))
+    show(f"gate: {escape(name)}, {total} images, " + (f"{len(told)} remarks" if told else "no remark"))
     for (level, rule), count in counts.items():
         colour = "red" if level == "error" else "yellow"
         show(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
@@ -239,59 +241,8 @@ def _print_summary(name: str, told: Sequence[tuple[str, Fault]], *, left_out: in
 
 
 def main(argv: list[str] | None = None) -> int:
-    from pipeline.datasets import READERS
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="a folder or an archive")
-    parser.add_argument("--reader", required=True, help=f"one of: {', '.join(READERS)}")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the reader, in YAML")
-    parser.add_argument("--rule", action="append", default=[], metavar="RULE=LEVEL", help=f"level: one of {', '.join(LEVELS)}")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder for gate.csv; here where left out")
-    parser.add_argument(
-        "--page", type=Path, metavar="FILE", help="write a page with pictures of what was found, such as gate.html"
-    )
-    arguments = parser.parse_args(argv)
-    try:
-        _inspect_path(arguments)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _inspect_path(arguments: argparse.Namespace) -> None:
-    import yaml
-
-    from pipeline.archive import extract, is_archive
-    from pipeline.datasets import READERS
-    from pipeline.table import look_up
-
-    root = arguments.source
-    if not root.exists():
-        raise ValueError(f"{root}: no such folder or archive")
-    read = look_up(READERS, arguments.reader, kind="reader")
-    options = {key: yaml.safe_load(value) for key, value in map(_key_value, arguments.set)}
-    _refuse_wrong_options(read, arguments.reader, options)
-    with tempfile.TemporaryDirectory() as unpacked:
-        if is_archive(root):
-            extract(root, unpacked)
-            root = Path(unpacked)
-        rules = dict(map(_key_value, arguments.rule))
-        inspect(read(root, **options), table=arguments.out / "gate.csv", root=root, rules=rules, page=arguments.page)
-
-
-def _refuse_wrong_options(read: Callable, name: str, options: Mapping[str, Any]) -> None:
-    try:
-        signature(read).bind(None, **options)
-    except TypeError as error:
-        raise ValueError(f"reader {name}: {error}; it takes {signature(read)}") from None
-
-
-def _key_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r}: wanted KEY=VALUE")
-    return key, value
+    """`pipeline.gate_command`, found by its name: it brings sources, which is no part of what convert runs."""
+    return import_module("pipeline.gate_command").main(argv)
 
 
 if __name__ == "__main__":

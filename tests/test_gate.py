@@ -1,8 +1,10 @@
 import ast
 import csv
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,7 +19,7 @@ from pipeline.datasets import READERS
 from pipeline.datasets import folder as folder_reader
 from pipeline.datasets._polygons import UNUSABLE
 from pipeline.gate import GateError, inspect
-from pipeline.provenance import ROOT
+from pipeline.provenance import ROOT, file_hash
 from pipeline.rules import LEVELS, RULES
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import InstanceSet, PanopticMap, Sample
@@ -240,9 +242,10 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     assert not alive
 
 
-def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
-    import shutil
+FOLDER = ["--reader", "folder", "--set", "classes=[a, b, c]"]
 
+
+def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
     root = fakes.write_folder(tmp_path / "own")
     options = ["--reader", "folder", "--set", "classes=[a, b, c]", "--out", str(tmp_path / "out")]
     assert gate.main([str(root), *options]) == 0
@@ -255,19 +258,68 @@ def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
     assert gate.main([str(root), *options, "--rule", "zero_byte=warning"]) == 0
 
 
+def test_alone_on_what_must_be_fetched(tmp_path, monkeypatch, capsys):
+    """A list of downloads, an address of a folder, one of an archive; what is fetched stays, and what is unpacked does not."""
+    root = fakes.write_folder(tmp_path / "own")
+    (root / "images/a.jpg").write_bytes(b"")
+    archive = Path(shutil.make_archive(str(tmp_path / "own"), "zip", root))
+    entry = f"- {{url: '{archive.as_uri()}', sha256: {file_hash(archive)}}}"
+    (tmp_path / "list.yaml").write_text(entry, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for source in ("list.yaml", root.as_uri(), archive.as_uri()):
+        assert gate.main([source, *FOLDER]) == 1
+        assert "images/a.jpg: is empty" in capsys.readouterr().err
+        assert list((tmp_path / "temporary").iterdir()) == []
+    assert list((tmp_path / "downloads").rglob("own.zip"))
+
+
+def test_alone_on_a_generator(tmp_path, capsys):
+    source = Path(gate.__file__).parent / "datasets/shapes.py"
+    counts = [word for name in ("train", "val", "test") for word in ("--set", f"{name}=2")]
+    arguments = ["--reader", "shapes", *counts, "--out", str(tmp_path)]
+    assert gate.main([str(source), *arguments]) == 0
+    assert "6 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["own [/v2]", "own [red]", "own :car:"])
+def test_a_name_is_printed_as_it_is(tmp_path, capsys, name):
+    inspect(replace(fakes.source(), name=name), table=tmp_path / "gate.csv")
+    assert f"gate: {name}, 8 images, no remark" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "--reader", "folder"], "nowhere: no such folder or archive"),
+        (["nowhere", *FOLDER], "dataset.source: nowhere: no such file or folder"),
+        (["a.rar", *FOLDER], "a.rar: wanted a folder, a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz archive, a .yaml list of"),
+        (["b.yaml", *FOLDER], "b.yaml: entry 1: sha256 is None; wanted 64 hex digits"),
         ([".", "--reader", "foldr"], f"unknown reader 'foldr'; choose one of: {', '.join(READERS)}. Did you mean"),
-        ([".", "--reader", "folder"], "missing a required argument: 'classes'"),
-        ([".", "--reader", "camvid", "--set", "classes=[a]"], "got an unexpected keyword argument 'classes'"),
-        ([".", "--reader", "camvid", "--set", "classes"], "'classes': wanted KEY=VALUE"),
+        ([".", "--reader", "folder"], "--set classes: missing; reader folder needs it"),
+        ([".", *FOLDER, "--set", "clases=[a]"], "--set clases: reader folder has no such option; it takes: "),
+        ([".", *FOLDER, "--set", "clases=[a]"], "Did you mean classes?"),
+        ([".", "--reader", "folder", "--set", "classes=5"], "--set classes: 5 is no list"),
+        ([".", *FOLDER, "--set", "classes"], "--set classes: wanted KEY=VALUE"),
+        (
+            [".", *FOLDER, "--set", "classes=[a"],
+            "--set classes=[a: wanted KEY=VALUE with a YAML value, such as classes=[ground",
+        ),
+        ([".", *FOLDER, "--rule", "zero_byte"], "--rule zero_byte: wanted KEY=VALUE"),
+        (["nowhere", *FOLDER, "--rule", "zero_bytes=error"], "unknown rule 'zero_bytes'; choose one of: no_image"),
+        ([".", *FOLDER, "--page", "."], "--page .: is a folder; name a file, such as gate.html"),
+        ([".", *FOLDER, "--page", "a.rar/gate.html", "--rule", "no_image=warning"], "a.rar: File exists"),
     ],
 )
-def test_wrong_arguments(tmp_path, capsys, arguments, message):
-    assert gate.main([*arguments, "--out", str(tmp_path)]) == 1
-    assert message in capsys.readouterr().err
+def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    (tmp_path / "b.yaml").write_text("- {url: https://x/a.zip}")
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    assert gate.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
 
 
 def test_table_of_rules():
