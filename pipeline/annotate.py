@@ -30,7 +30,7 @@ from rich.progress import track
 from pipeline import annotations, command, files, overlay
 from pipeline.boxes import FORMS, Boxed, read
 from pipeline.cutting import Cut, choose
-from pipeline.datasets._files import images_below
+from pipeline.image_files import images_below
 from pipeline.pictures import picture_and_remarks
 from pipeline.spread import spread
 

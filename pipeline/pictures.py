@@ -1,6 +1,6 @@
 """Read the picture in any image file as 8-bit RGB.
 
-A data set is refused for what may not fit its masks (`pipeline.datasets._files`); here there is no mask, so that the best is
+A data set is refused for what may not fit its masks (`pipeline.image_files`); here there is no mask, so that the best is
 made of it, and said: a picture is turned upright, laid over white, brought to 8 bits.
 """
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.datasets._files import SUFFIXES, read_image
+from pipeline.image_files import SUFFIXES, read_image
 from pipeline.sources import FaultError
 
 MENDED = ("exif_rotation", "animated_image", "transparent_image", "image_depth")  # faults of a data set, and none here

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.classical._prompts import box_inside, points_inside, polygon_mask, scribbles_inside
-from pipeline.datasets._files import read_index_mask
+from pipeline.image_files import read_index_mask
 from pipeline.sources import FaultError
 from pipeline.structures import LabelSpace, Prompt
 

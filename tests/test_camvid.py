@@ -218,6 +218,6 @@ def test_real_archive(tmp_path):
 
 
 def _mask_of(record):
-    from pipeline.datasets._files import read_index_mask
+    from pipeline.image_files import read_index_mask
 
     return read_index_mask(record.truth_files[0], root=record.truth_files[0].parent)

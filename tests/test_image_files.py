@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.datasets._files import images_below, read_image, read_index_mask
+from pipeline.image_files import images_below, read_image, read_index_mask
 from pipeline.sources import FaultError
 from tests import fakes
 

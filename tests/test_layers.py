@@ -13,6 +13,7 @@ BASE = (
     "label_space",
     "painting",
     "resizing",
+    "image_files",
     "sources",
     "splits",
     "spread",

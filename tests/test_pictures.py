@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.datasets._files import read_image
+from pipeline.image_files import read_image
 from pipeline.pictures import depth_in, images_in, picture_and_remarks, read_picture, turned
 from tests import fakes
 

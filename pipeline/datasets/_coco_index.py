@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.datasets._files import name_of
+from pipeline.image_files import name_of
 from pipeline.sources import Fault
 
 WINDOW = 1 << 22  # bytes of the file in memory at once; more where a single entry is larger

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.datasets._coco_index import read_annotations
-from pipeline.datasets._files import name_of, read_image
 from pipeline.datasets._outlines import Outlines
 from pipeline.datasets._polygons import OutlineError, Piece, run_length_mask
+from pipeline.image_files import name_of, read_image
 from pipeline.sources import Fault, FaultError
 from pipeline.structures import LabelSpace, Sample
 

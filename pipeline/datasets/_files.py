@@ -1,34 +1,15 @@
-"""Open the image and mask files of a data set, and say exactly what is wrong with one that cannot be used.
-
-OpenCV decodes, since it is fast and notices cut-off files; Pillow reads the header, which OpenCV hides.
-"""
+"""What readers share: where a published layout lies, and masks of indices as labels or as a panoptic truth."""
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
+from pipeline.image_files import fault
 from pipeline.sources import Fault, FaultError
 from pipeline.structures import LabelSpace, PanopticMap, Segment
-
-Image.MAX_IMAGE_PIXELS = None  # aerial and microscope pictures are larger than Pillow's guard for web servers
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_ORIENTATION = 0x0112  # the EXIF tag
-_COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_DAMAGED = "is damaged or cut off; fetch or export it again"
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Every image file in `folder` and below, sorted; hidden files and folders are passed over."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def home_of(source: Path, *names: str, advice: str) -> Path:
@@ -50,70 +31,6 @@ def home_of(source: Path, *names: str, advice: str) -> Path:
             return home
     there = ", ".join(path.name for path in inner[:5]) + (" ..." if len(inner) > 5 else "")
     raise ValueError(f"{source}: wanted {', '.join(names)}, found {there or 'nothing'}; {advice}")
-
-
-def read_image(path: Path, *, root: Path) -> np.ndarray:
-    """The picture in a file; grey, palette, CMYK and fully opaque RGBA become RGB.
-
-    Parameters
-    ----------
-    root : faults name the file relative to this folder
-
-    Returns
-    -------
-    (H, W, 3) uint8 RGB
-
-    Raises
-    ------
-    FaultError : the file is empty, damaged, cut off, animated, turned by EXIF, transparent, or deeper than 8 bits.
-    """
-    file = name_of(path, root)
-    data, header = _open(path, file)
-    _refuse_frames(header, file)
-    _refuse_turn(header, file)
-    _refuse_depth(data, header, file)
-    if header.mode not in ("L", "RGB"):
-        return _convert(header, file)
-    if header.format in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        _load(header, file)  # OpenCV lets some JPEGs without an end pass
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOUR)
-    if image is None:
-        raise fault("unreadable_image", file, _DAMAGED)
-    return image
-
-
-def read_index_mask(path: Path, *, root: Path) -> np.ndarray:
-    """The class indices in a mask file: grey of 8 or 16 bits, black and white (0 and 1), or a palette's indices.
-
-    Returns
-    -------
-    (H, W) uint8 or uint16
-
-    Raises
-    ------
-    FaultError : the file is empty, damaged, a JPEG, animated, turned by EXIF, or holds colours.
-    """
-    file = name_of(path, root)
-    data, header = _open(path, file)
-    _refuse_frames(header, file)
-    _refuse_turn(header, file)
-    if header.format in ("JPEG", "MPO"):
-        message = "a JPEG mask has lost its exact labels; export it again as PNG"
-        raise fault("lossy_mask", file, message, value="JPEG")
-    if header.mode in ("L", "I;16"):
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if mask is None:
-            raise fault("unreadable_image", file, _DAMAGED)
-        if mask.ndim == 2 and mask.dtype in (np.uint8, np.uint16):
-            return mask
-    pixels = _load(header, file)
-    if header.mode == "1":
-        return pixels.astype(np.uint8)
-    if pixels.ndim == 2 and header.mode in ("L", "P"):
-        return pixels
-    if pixels.ndim == 2 and pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 65535:
-        return pixels.astype(np.uint16)
-    raise _colour_fault(pixels, header.mode, file)
 
 
 def class_labels(mask: np.ndarray, label_space: LabelSpace, *, void: int | None, file: str) -> np.ndarray:
@@ -201,101 +118,6 @@ def same_size(image: np.ndarray, mask: np.ndarray, *, file: str) -> None:
             f"mask is {mask.shape[1]}x{mask.shape[0]}, its image {width}x{height} (width x height); export one of them again"
         )
         raise fault("size_mismatch", file, message, value=f"{mask.shape[1]}x{mask.shape[0]}")
-
-
-def fault(rule: str, file: str, message: str, *, value: object = "", pixel: tuple[int, int] | None = None) -> FaultError:
-    """A FaultError with a single fault."""
-    return FaultError([Fault(rule, file, message, pixel, str(value))])
-
-
-def name_of(path: Path, root: Path) -> str:
-    """How a fault names a file: relative to the source, with forward slashes."""
-    return path.relative_to(root).as_posix()
-
-
-def _open(path: Path, file: str) -> tuple[bytes, Image.Image]:
-    """The bytes of a file and its header, nothing decoded yet."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise fault("unreadable_image", file, f"cannot be read: {error.strerror}") from None
-    if not data:
-        raise fault("zero_byte", file, "is empty (0 bytes); fetch or export it again")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
-        try:
-            return data, Image.open(io.BytesIO(data))
-        except (OSError, SyntaxError, ValueError):
-            raise fault("unreadable_image", file, "is no image that can be read, or its head is damaged") from None
-
-
-def _refuse_frames(header: Image.Image, file: str) -> None:
-    # the extra frames of an MPO, the JPEG of phones, are depth and brightness maps: no animation
-    if header.format != "MPO" and getattr(header, "is_animated", False):
-        raise fault(
-            "animated_image", file, f"has {header.n_frames} frames, wanted 1; export the one to use", value=header.n_frames
-        )
-
-
-def _refuse_turn(header: Image.Image, file: str) -> None:
-    # for a PNG without the tag, getexif() would decode the whole picture in search of it
-    has_exif = header.format != "PNG" or "exif" in header.info
-    turn = header.getexif().get(_ORIENTATION, 1) if has_exif else 1
-    if turn != 1:
-        other = "viewers turn this file, the mask or image that belongs to it may not be"
-        raise fault(
-            "exif_rotation", file, f"EXIF orientation {turn}: {other}; store the pixels upright and drop the tag", value=turn
-        )
-
-
-def _refuse_depth(data: bytes, header: Image.Image, file: str) -> None:
-    # by the header: Pillow cuts what it gives no mode of its own, such as 16 bits with alpha, to 8 bits
-    bits = data[24] if header.format == "PNG" else 8
-    if header.format == "TIFF":
-        bits = int(np.max(header.tag_v2.get(258, 8)))
-    kind = {"I": "int32", "F": "float32"}.get(header.mode, f"uint{bits}")
-    if bits > 8 or header.mode.startswith(("I", "F")):
-        message = f"{kind} values, wanted 8 bits per channel; scale them to 0..255 in a way that suits your data"
-        raise fault("image_depth", file, message, value=kind)
-
-
-def _load(header: Image.Image, file: str) -> np.ndarray:
-    try:
-        return np.asarray(header)
-    except (OSError, SyntaxError, ValueError):
-        raise fault("unreadable_image", file, _DAMAGED) from None
-
-
-def _convert(header: Image.Image, file: str) -> np.ndarray:
-    """RGB from the modes that OpenCV does not convert faithfully: palette, alpha, CMYK, Lab, black and white."""
-    _load(header, file)
-    if header.has_transparency_data:
-        alpha = np.asarray(header.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            y, x = np.argwhere(alpha < 255)[0]
-            message = f"alpha is {alpha[y, x]}: what lies behind transparent pixels is unknown; flatten the image to RGB"
-            raise fault("transparent_image", file, message, value=alpha[y, x], pixel=(int(x), int(y)))
-    return np.asarray(header.convert("RGB"))
-
-
-def _colour_fault(pixels: np.ndarray, mode: str, file: str) -> FaultError:
-    """Say how to turn a mask of `mode` into indices."""
-    if pixels.ndim == 2:
-        return fault("colour_mask", file, f"mask of mode {mode}, wanted class indices; save it as 8- or 16-bit grey PNG")
-    colour = pixels[..., : 1 if mode == "LA" else 3].astype(int)  # without alpha
-    differ = np.ptp(colour, axis=2) > 0
-    if not differ.any() and mode in ("LA", "RGB", "RGBA"):
-        message = (
-            f"mask has {pixels.shape[2]} channels ({mode}) that repeat one; keep it alone: Image.open(f).getchannel(0).save(f)"
-        )
-        return fault("colour_mask", file, message, value=mode)
-    y, x = np.argwhere(differ)[0] if differ.any() else (0, 0)
-    value = ",".join(str(one) for one in pixels[y, x])
-    message = (
-        f"mask holds colours ({mode}), wanted one channel of class indices; replace each colour by its index: "
-        "index[(mask == colour).all(axis=2)] = class, and save index as 8-bit grey PNG"
-    )
-    return fault("colour_mask", file, message, value=value, pixel=(int(x), int(y)))
 
 
 def _outside(mask: np.ndarray, value: int, label_space: LabelSpace, void: int | None, file: str) -> Fault:

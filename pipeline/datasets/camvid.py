@@ -19,15 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets._files import (
-    SUFFIXES,
-    class_labels,
-    images_below,
-    name_of,
-    read_image,
-    read_index_mask,
-    same_size,
-)
+from pipeline.datasets._files import class_labels, same_size
+from pipeline.image_files import SUFFIXES, images_below, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 

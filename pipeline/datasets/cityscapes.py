@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.datasets._files import mapped_labels, name_of, panoptic_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import mapped_labels, panoptic_of, same_size
+from pipeline.image_files import name_of, read_image, read_index_mask
 from pipeline.sources import Fault, Record, Source
 from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace, Sample

@@ -18,7 +18,8 @@ from pipeline.datasets import _own_data as own
 from pipeline.datasets._coco_classes import MERGED_STUFF, STUFF, THINGS, Categories
 from pipeline.datasets._coco_index import INSTANCES, PANOPTIC, Index, find_strays, read_annotations, read_index
 from pipeline.datasets._coco_objects import decode_objects, read_sized_image
-from pipeline.datasets._files import SUFFIXES, fault, home_of, mapped_labels, name_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import home_of, mapped_labels, same_size
+from pipeline.image_files import SUFFIXES, fault, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace, PanopticMap, Sample, Segment

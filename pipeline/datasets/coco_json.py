@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._coco_index import Index, find_strays, read_index
 from pipeline.datasets._coco_objects import decode_objects
-from pipeline.datasets._files import images_below, name_of
+from pipeline.image_files import images_below, name_of
 from pipeline.sources import Fault, Record, Source
 
 

@@ -17,9 +17,9 @@ from xml.parsers import expat
 import numpy as np
 
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import images_below, name_of, read_image
 from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece
+from pipeline.image_files import images_below, name_of, read_image
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import class_labels, images_below, name_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import class_labels, same_size
+from pipeline.image_files import images_below, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 

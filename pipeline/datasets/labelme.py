@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import fault, images_below, name_of, read_image
 from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
+from pipeline.image_files import fault, images_below, name_of, read_image
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._csv_index import IMAGE, LABEL, Table
-from pipeline.datasets._files import fault, name_of, read_image, read_index_mask
 from pipeline.datasets._open_images_files import BOXES, MASKS, PARTS, Tree, joined
 from pipeline.datasets._polygons import Piece, truth_of
+from pipeline.image_files import fault, name_of, read_image, read_index_mask
 from pipeline.resizing import resize_labels
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.splits import SPLITS, TRAINVAL

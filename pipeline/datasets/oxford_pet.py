@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from pipeline.datasets._files import home_of, images_below, mapped_labels, name_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import home_of, mapped_labels, same_size
 from pipeline.datasets._own_data import distinct_colours
+from pipeline.image_files import images_below, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, Record, Source
 from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace, PanopticMap, Sample

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets._files import home_of, images_below, name_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import home_of, same_size
+from pipeline.image_files import images_below, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, Record, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample, Segment
 

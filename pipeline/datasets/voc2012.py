@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets._files import class_labels, fault, name_of, panoptic_of, read_image, read_index_mask, same_size
+from pipeline.datasets._files import class_labels, panoptic_of, same_size
+from pipeline.image_files import fault, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, Record, Source
 from pipeline.splits import TRAINVAL
 from pipeline.structures import LabelSpace, Sample

@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import fault, images_below, name_of, read_image
 from pipeline.datasets._outlines import Outlines, category_of
 from pipeline.datasets._polygons import OutlineError, Piece
+from pipeline.image_files import fault, images_below, name_of, read_image
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import overlay
-from pipeline.datasets._files import SUFFIXES
+from pipeline.image_files import SUFFIXES
 from pipeline.pictures import read_picture
 from pipeline.sources import Fault, FaultError, Record
 from pipeline.structures import LabelSpace
