@@ -126,8 +126,17 @@ def _write_sample(record: Record, sample: Sample, *, folder: Path, label_space: 
     objects = _describe_objects(sample.objects(label_space)) if label_space.has_things else []
     digest = hashlib.sha256(sample.image.tobytes())
     digest.update(segments.tobytes() + json.dumps([sample.shape, described, objects]).encode())
-    measured = insight.measure(segments, described, objects, label_space) if is_measured else None
+    measured = _measure(segments, described, objects, label_space) if is_measured else None
     return _Written(image_file.name, sample.shape, described, objects, digest.hexdigest(), measured)
+
+
+def _measure(
+    segments: np.ndarray, described: Sequence[dict], objects: Sequence[dict], label_space: LabelSpace
+) -> insight.Measured:
+    """What `insight` keeps of a sample, which knows classes and no table of ours."""
+    areas = [(one["id"], one["category_id"] - 1, one["area"]) for one in described]
+    things = [(one["category_id"] - 1, one["area"]) for one in objects if not one["iscrowd"]]
+    return insight.measure(segments, areas, things, label_space)
 
 
 def _suffix_of_copy(file: Path | None) -> str | None:

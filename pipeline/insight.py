@@ -69,30 +69,29 @@ class _Sum:
         self.sizes[one.size] += 1
 
 
-def measure(segments: np.ndarray, described: Sequence[dict], objects: Sequence[dict], label_space: LabelSpace) -> Measured:
+def measure(
+    segments: np.ndarray,
+    described: Sequence[tuple[int, int, int]],
+    objects: Sequence[tuple[int, int]],
+    label_space: LabelSpace,
+) -> Measured:
     """Count the pixels and segments of an image.
 
-    A segment of a thing is an object, whole even where another hides a part of it, and no crowd; a segment of stuff is a
-    connected piece.
+    A segment of a thing is an object, whole even where another hides a part of it; a segment of stuff is a connected piece.
 
     Parameters
     ----------
     segments : (H, W) int32, segment id; 0 is void
-    described : of each id its `category_id`, class index + 1, and `area`
-    objects : of each object its `category_id`, `area` and `iscrowd`
+    described : of each id: id, class index and pixels
+    objects : of each object that is no crowd: class index and pixels, hidden ones too
     """
     pixels: Counter = Counter()
     stuff = {}
-    for one in described:
-        index = one["category_id"] - 1
-        pixels[index] += one["area"]
+    for id, index, area in described:
+        pixels[index] += area
         if not label_space.isthing[index]:
-            stuff[one["id"]] = index
-    found = [
-        (one["category_id"] - 1, one["area"])
-        for one in objects
-        if one["area"] and not one["iscrowd"] and label_space.isthing[one["category_id"] - 1]
-    ]
+            stuff[id] = index
+    found = [(index, area) for index, area in objects if area and label_space.isthing[index]]
     if stuff:
         ids, areas = pieces(segments)
         found += [(stuff[id], area) for id, area in zip(ids.tolist(), areas.tolist(), strict=True) if id in stuff]

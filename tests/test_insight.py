@@ -47,16 +47,10 @@ def test_pieces_that_meet_again_are_one():
 
 
 def test_pixels_and_segments_of_an_image():
-    """Stuff is counted by piece, things by object: overlapping ones whole, crowds and those without a pixel not at all."""
+    """Stuff is counted by piece, things by object: overlapping ones whole, those without a pixel not at all."""
     space = fakes.MIXED  # ground, and the things box and ball
     segments = np.array([[1, 1, 2, 2, 1, 0], [1, 1, 2, 2, 1, 0]], np.int32)
-    described = [{"id": 1, "category_id": 1, "area": 6}, {"id": 2, "category_id": 2, "area": 4}]
-    objects = [
-        {"category_id": 2, "area": 9, "iscrowd": 0},
-        {"category_id": 2, "area": 4, "iscrowd": 1},
-        {"category_id": 3, "area": 0, "iscrowd": 0},
-    ]
-    found = measure(segments, described, objects, space)
+    found = measure(segments, [(1, 0, 6), (2, 1, 4)], [(1, 9), (2, 0)], space)
     assert found.size == (2, 6)
     assert found.pixels == {0: 6, 1: 4}
     bins = {area: int(insight.area_bins(np.array([area]))[0]) for area in (2, 4, 9)}
