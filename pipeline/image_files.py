@@ -1,12 +1,20 @@
 """Open the image and mask files of a data set, and say exactly what is wrong with one that cannot be used.
 
-OpenCV decodes, since it is fast and notices cut-off files; Pillow reads the header, which OpenCV hides.
+OpenCV decodes, since it is fast and notices cut-off files; Pillow reads the header, which OpenCV hides, and what is too large
+for OpenCV.
+
+Not noticed: a JPEG damaged inside whose end mark is there, unless its decoder loses the thread. The decoder fills the rest with
+grey and only prints a warning, which neither OpenCV, Pillow nor torchvision hands on.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -18,6 +26,12 @@ from pipeline.sources import Fault, FaultError
 Image.MAX_IMAGE_PIXELS = None  # aerial and microscope pictures are larger than Pillow's guard for web servers
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# what Pillow and OpenCV raise for a damaged file
+BROKEN = (OSError, SyntaxError, ValueError, LookupError, OverflowError, MemoryError, TypeError, EOFError)
+BROKEN += (struct.error, zlib.error, cv2.error)
+LARGE = 1 << 26  # pixels; from here on a head is compared with the size of its file before memory is taken for it
+RATIO = 10_000  # bytes of pixels for a byte of a file; deflate and LZW stay below 3000
+_OPENCV_SIDE, _OPENCV_PIXELS = 1 << 20, 1 << 30  # the most it decodes
 _ORIENTATION = 0x0112  # the EXIF tag
 _COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _DAMAGED = "is damaged or cut off; fetch or export it again"
@@ -46,14 +60,15 @@ def read_image(path: Path, *, root: Path) -> np.ndarray:
     """
     file = name_of(path, root)
     data, header = _open(path, file)
-    _refuse_frames(header, file)
-    _refuse_turn(header, file)
-    _refuse_depth(data, header, file)
-    if header.mode not in ("L", "RGB"):
-        return _convert(header, file)
-    if header.format in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        _load(header, file)  # OpenCV lets some JPEGs without an end pass
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOUR)
+    with _damage_told(file):
+        _refuse_frames(header, file)
+        _refuse_turn(header, file)
+        _refuse_depth(data, header, file)
+        if header.mode not in ("L", "RGB") or not _is_for_opencv(header):
+            return _convert(header, file)
+        if header.format in ("JPEG", "MPO") and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            header.load()  # OpenCV lets some JPEGs without an end pass
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _COLOUR)
     if image is None:
         raise fault("unreadable_image", file, _DAMAGED)
     return image
@@ -72,18 +87,19 @@ def read_index_mask(path: Path, *, root: Path) -> np.ndarray:
     """
     file = name_of(path, root)
     data, header = _open(path, file)
-    _refuse_frames(header, file)
-    _refuse_turn(header, file)
-    if header.format in ("JPEG", "MPO"):
-        message = "a JPEG mask has lost its exact labels; export it again as PNG"
-        raise fault("lossy_mask", file, message, value="JPEG")
-    if header.mode in ("L", "I;16"):
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if mask is None:
-            raise fault("unreadable_image", file, _DAMAGED)
-        if mask.ndim == 2 and mask.dtype in (np.uint8, np.uint16):
-            return mask
-    pixels = _load(header, file)
+    with _damage_told(file):
+        _refuse_frames(header, file)
+        _refuse_turn(header, file)
+        if header.format in ("JPEG", "MPO"):
+            message = "a JPEG mask has lost its exact labels; export it again as PNG"
+            raise fault("lossy_mask", file, message, value="JPEG")
+        if header.mode in ("L", "I;16") and _is_for_opencv(header):
+            mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if mask is None:
+                raise fault("unreadable_image", file, _DAMAGED)
+            if mask.ndim == 2 and mask.dtype in (np.uint8, np.uint16):
+                return mask
+        pixels = np.asarray(header)
     if header.mode == "1":
         return pixels.astype(np.uint8)
     if pixels.ndim == 2 and header.mode in ("L", "P"):
@@ -91,6 +107,15 @@ def read_index_mask(path: Path, *, root: Path) -> np.ndarray:
     if pixels.ndim == 2 and pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 65535:
         return pixels.astype(np.uint16)
     raise _colour_fault(pixels, header.mode, file)
+
+
+def refuse_false_head(header: Image.Image, size: int, file: str) -> None:
+    """Raise FaultError where a head announces more pixels than a file of `size` bytes can hold, before they cost memory."""
+    pixels = header.width * header.height
+    # WebP is never larger than 16383 x 16383, and holds a plain one in a few bytes
+    if header.format != "WEBP" and pixels > LARGE and pixels * len(header.getbands()) > RATIO * size:
+        message = f"says that it is {header.width}x{header.height}, which {size} bytes cannot hold: it {_DAMAGED}"
+        raise fault("unreadable_image", file, message)
 
 
 def fault(rule: str, file: str, message: str, *, value: object = "", pixel: tuple[int, int] | None = None) -> FaultError:
@@ -114,9 +139,26 @@ def _open(path: Path, file: str) -> tuple[bytes, Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
         try:
-            return data, Image.open(io.BytesIO(data))
-        except (OSError, SyntaxError, ValueError):
+            header = Image.open(io.BytesIO(data))
+        except BROKEN:
             raise fault("unreadable_image", file, "is no image that can be read, or its head is damaged") from None
+    refuse_false_head(header, len(data), file)
+    return data, header
+
+
+@contextmanager
+def _damage_told(file: str) -> Iterator[None]:
+    """Whatever decoding raises is a fault of the file."""
+    try:
+        yield
+    except FaultError:
+        raise
+    except BROKEN:
+        raise fault("unreadable_image", file, _DAMAGED) from None
+
+
+def _is_for_opencv(header: Image.Image) -> bool:
+    return max(header.size) <= _OPENCV_SIDE and header.width * header.height <= _OPENCV_PIXELS
 
 
 def _refuse_frames(header: Image.Image, file: str) -> None:
@@ -149,16 +191,12 @@ def _refuse_depth(data: bytes, header: Image.Image, file: str) -> None:
         raise fault("image_depth", file, message, value=kind)
 
 
-def _load(header: Image.Image, file: str) -> np.ndarray:
-    try:
-        return np.asarray(header)
-    except (OSError, SyntaxError, ValueError):
-        raise fault("unreadable_image", file, _DAMAGED) from None
-
-
 def _convert(header: Image.Image, file: str) -> np.ndarray:
-    """RGB from the modes that OpenCV does not convert faithfully: palette, alpha, CMYK, Lab, black and white."""
-    _load(header, file)
+    """RGB from what is too large for OpenCV, and from the modes that it does not convert faithfully.
+
+    These are palette, alpha, CMYK, Lab, black and white.
+    """
+    header.load()
     if header.has_transparency_data:
         alpha = np.asarray(header.convert("RGBA"))[..., 3]
         if alpha.min() < 255:
@@ -172,8 +210,8 @@ def _colour_fault(pixels: np.ndarray, mode: str, file: str) -> FaultError:
     """Say how to turn a mask of `mode` into indices."""
     if pixels.ndim == 2:
         return fault("colour_mask", file, f"mask of mode {mode}, wanted class indices; save it as 8- or 16-bit grey PNG")
-    colour = pixels[..., : 1 if mode == "LA" else 3].astype(int)  # without alpha
-    differ = np.ptp(colour, axis=2) > 0
+    colour = pixels[..., : 1 if mode == "LA" else 3]  # without alpha
+    differ = (colour != colour[..., :1]).any(axis=2)
     if not differ.any() and mode in ("LA", "RGB", "RGBA"):
         message = (
             f"mask has {pixels.shape[2]} channels ({mode}) that repeat one; keep it alone: Image.open(f).getchannel(0).save(f)"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.image_files import SUFFIXES, read_image
+from pipeline.image_files import BROKEN, SUFFIXES, read_image
 from pipeline.sources import FaultError
 
 MENDED = ("exif_rotation", "animated_image", "transparent_image", "image_depth")  # faults of a data set, and none here
@@ -72,7 +72,7 @@ def picture_and_remarks(path: Path, *, bits: int | None = None, may_turn: bool =
         if fault.rule in MENDED or data.startswith(TIFF):
             with warnings.catch_warnings(action="ignore"):  # Pillow's remarks on odd metadata
                 return _mended(data, fault.rule, bits=bits, may_turn=may_turn)
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         own = str(error) if type(error) is ValueError else _DAMAGED
         raise ValueError(f"{path}: {own}") from None
     raise ValueError(f"{path}: {fault.message}")

@@ -1,4 +1,7 @@
 import io
+import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -168,3 +171,61 @@ def test_images_below(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.relative_to(tmp_path).as_posix() for path in images_below(tmp_path)] == ["a.jpeg", "b.PNG", "g/h.tif"]
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+TIFF, BMP, GIF = (encoded(PICTURE.convert("P" if kind == "gif" else "RGB"), kind) for kind in ("tiff", "bmp", "gif"))
+BROKEN_HEADS = {
+    "tiff": TIFF.replace(struct.pack("<HHIHH", 257, 4, 1, 24, 0), struct.pack("<HHII", 257, 4, 1, 2**32 - 5)),
+    "bmp": BMP[:22] + struct.pack("<i", 2**31 - 9) + BMP[26:],
+    "gif": GIF[: GIF.index(b",", 13 + 3 * 2) + 1] + b"\0",
+    "png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 70000, 70000, 8, 2, 0, 0, 0)) + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_HEADS)
+@pytest.mark.parametrize("read", [read_image, read_index_mask])
+def test_damage_that_decoders_do_not_expect(tmp_path, read, name):
+    file = tmp_path / "x.png"
+    file.write_bytes(BROKEN_HEADS[name])
+    with pytest.raises(FaultError) as caught:
+        read(file, root=tmp_path)
+    assert [fault.rule for fault in caught.value.faults] == ["unreadable_image"]
+
+
+@pytest.mark.parametrize("error", [IndexError, OverflowError, MemoryError, cv2.error])
+def test_whatever_a_decoder_raises_is_told(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error("bad")
+
+    file = fakes.save(tmp_path / "m.png", fakes.index_mask(0))
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    for read in (read_image, read_index_mask):
+        with pytest.raises(FaultError, match=r"m\.png: is damaged or cut off"):
+            read(file, root=tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 2**20 + 8), (1, 2**20 + 8, 3)])
+def test_pictures_larger_than_opencv_reads(tmp_path, shape):
+    pixels = np.zeros(shape, np.uint8)
+    pixels[0, -1] = 7
+    (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(pixels), "png"))
+    image = read_image(tmp_path / "x.png", root=tmp_path)
+    assert image.shape == (1, 2**20 + 8, 3) and image[0, -1].tolist() == [7, 7, 7]
+    if len(shape) == 2:
+        assert np.array_equal(read_index_mask(tmp_path / "x.png", root=tmp_path), pixels)
+
+
+def test_a_colour_mask_costs_little_memory(tmp_path):
+    pixels = np.zeros((1000, 1000, 3), np.uint8)
+    pixels[5, 4] = 1, 2, 3
+    file = fakes.save(tmp_path / "m.png", pixels)
+    tracemalloc.start()
+    with pytest.raises(FaultError, match="x=4, y=5"):
+        read_index_mask(file, root=tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * pixels.nbytes

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import overlay
-from pipeline.image_files import SUFFIXES
+from pipeline.image_files import BROKEN, SUFFIXES, refuse_false_head
 from pipeline.pictures import read_picture
 from pipeline.sources import Fault, FaultError, Record
 from pipeline.structures import LabelSpace
@@ -114,7 +114,7 @@ class FaultPictures:
         try:
             mask = _index_mask(path) if is_mask else None
             pixels = read_picture(path) if mask is None else self._painted(mask, fault)
-        except (OSError, SyntaxError, ValueError):
+        except BROKEN:
             return []
         return [_View(pixels, "mask" if is_mask else "image", path)]
 
@@ -135,6 +135,7 @@ class FaultPictures:
 def _index_mask(path: Path) -> np.ndarray | None:
     """(H, W) integers; None where the file holds colours."""
     with Image.open(path) as header:
+        refuse_false_head(header, path.stat().st_size, path.name)
         return np.asarray(header).astype(np.int64) if header.mode in ("1", "L", "P", "I", "I;16") else None
 
 
