@@ -1,7 +1,8 @@
 """Time and memory to check, convert and make ready a large data set. `python -m benchmarks.conversion`
 
 The pictures are generated: smooth noise of 512 x 512 as JPEG, and masks of blobs of 8 classes as PNG. Then the stages convert
-and augment, once with plain arrays and once with shards, and how quickly single pictures are read back from each.
+and augment, once with plain arrays and once with shards, and how quickly each is read back: single pictures by one thread, and
+an epoch of batches as training has them, by the worker processes of its own loader.
 """
 
 import argparse
@@ -21,9 +22,12 @@ from pipeline import arrays
 from pipeline.dataset import Dataset
 from pipeline.dataset_writer import write
 from pipeline.datasets import folder as reader
+from pipeline.training.batches import TrainingBatches, epoch_order, training_loader
 
 CLASSES = [f"class_{index}" for index in range(8)]
 SIDE = 512
+WORKERS, BATCH = 2, 8
+POLICY = {"horizontal_flip": 0.5, "crop": [384, 384]}
 
 
 def generate(root: Path, number: int) -> None:
@@ -81,6 +85,14 @@ def read_all(split: arrays.ArraySplit) -> None:
         split.target(index).labels.max()
 
 
+def load_all(split: arrays.ArraySplit, *, void: int, policy: dict) -> None:
+    """One epoch of batches, as training has them."""
+    batches = TrainingBatches(split, seed=0, void=void, stride=1, policy=policy, with_instances=False)
+    order = epoch_order(split.sizes, batch_size=BATCH, seed=0, epoch=1)
+    for _ in training_loader(batches, [(1, indices) for indices in order], workers=WORKERS):
+        pass
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=10_000)
@@ -95,7 +107,16 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{count:,} pictures of {SIDE} x {SIDE} px\n")
         print("| | s | pictures/s | peak memory, MB |\n| --- | ---: | ---: | ---: |")
         shares = {"train": 0.8, "val": 0.1, "test": 0.1}
-        convert = partial(write, folder=root / "dataset", splits=shares, seed=0, rules={}, origin={}, root=root / "source")
+        convert = partial(
+            write,
+            folder=root / "dataset",
+            splits=shares,
+            seed=0,
+            rules={},
+            origin={},
+            root=root / "source",
+            insight_folder=root / "insight",
+        )
         source = partial(reader.read, root / "source", classes=CLASSES)
         dataset = measured("check and convert", count, lambda: convert(source()))
         shutil.rmtree(root / "source")
@@ -106,6 +127,9 @@ def main(argv: list[str] | None = None) -> None:
             split = arrays.TrainingArrays(root / storage).split("train")
             size_mb = sum(file.stat().st_size for file in (root / storage / "train").iterdir()) / 1e6
             measured(f"read back from {storage} ({size_mb:,.0f} MB), one thread", len(split), partial(read_all, split))
+            for what, policy in (("as they are", {}), ("flipped and cropped", POLICY)):
+                load = partial(load_all, split, void=dataset.label_space.void, policy=policy)
+                measured(f"batches of {BATCH} from {storage}, {what}, {WORKERS} workers", len(split), load)
             shutil.rmtree(root / storage)
 
 
