@@ -59,6 +59,10 @@ def find_duplicates(images: Sequence[Seen]) -> list[Fault]:
 
     One fault names one other image, so that a film of 1,000 equal frames gives 999 faults and no more. Images that look alike
     within a split, each like another, are one fault.
+
+    A changed copy is found where it keeps its frame, and a cropped or mirrored one is not. Of 40 frames of CamVid (each 17th of
+    its 701 by path, 480 x 360), so many copies differed in `ALIKE_BITS` or less: at half the size 40, as JPEG of quality 90 39
+    and of quality 40 39, 1.2 times as bright 39; cut by 1 % of the size at each side 23, by 2 % 10, by 5 % 2; mirrored 0.
     """
     said = [image for image in images if image.fingerprint.difference_hash is not None]
     hashes, number = np.unique(np.array([one.fingerprint.difference_hash for one in said], np.uint64), return_inverse=True)

@@ -48,8 +48,8 @@ RULES: dict[str, tuple[str, str]] = {
     "untrained_class": ("warning", "no training image shows a class that another split has"),
     "duplicate_image": ("warning", "two images of a split have the same pixels"),
     "duplicate_across_splits": ("warning", "two images of different splits have the same pixels"),
-    "near_duplicate": ("warning", "two images of different splits look alike"),
-    "near_duplicate_in_split": ("warning", "images of a split look alike"),
+    "near_duplicate": ("warning", "two images of different splits look alike; a cropped or mirrored copy is not found"),
+    "near_duplicate_in_split": ("warning", "images of a split look alike; a cropped or mirrored copy is not found"),
     "sequence_across_splits": ("warning", "images that follow each other, as in a film, lie in different splits"),
     "group_across_splits": ("warning", "the official splits cut through a group"),
 }

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import duplicates
 from pipeline.duplicates import Seen, find_duplicates, find_sequences, fingerprint
+from pipeline.rules import RULES
 from tests import fakes
 
 
@@ -39,6 +40,19 @@ def test_pictures_that_look_alike():
     assert seen(("a", "test", one), ("b", "trainval", near(one))) == [
         ("near_duplicate", "a", "b")
     ]  # as the gate alone sees them
+
+
+def test_which_copies_are_found():
+    """A smaller and a poorer one; what is cropped or mirrored is not, and the rules say so."""
+    coarse = np.random.default_rng([3]).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    one = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
+    poor = cv2.imdecode(cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+    small = cv2.resize(one, (160, 120), interpolation=cv2.INTER_AREA)
+    copies = {"small": small, "poor": poor, "cropped": one[12:-12, 16:-16], "mirrored": one[:, ::-1]}
+    found = {name for name, copy in copies.items() if seen(("a", "train", one), ("b", "val", copy))}
+    assert found == {"small", "poor"}
+    for rule in ("near_duplicate", "near_duplicate_in_split"):
+        assert RULES[rule][1].endswith("look alike; a cropped or mirrored copy is not found")
 
 
 def test_a_set_of_alike_pictures_of_a_split_is_one_fault():
