@@ -109,6 +109,8 @@ def test_no_two_splits_look_alike_at_the_default_gap(volumes, tmp_path):
         ({"slab": True}, "slab is True, wanted a whole number"),
         ({"gap": -1}, "gap is -1, wanted a whole number of 0 or more"),
         ({"window": [0.5, 0.5]}, r"window is \[0.5, 0.5\], wanted \[black, white\]"),
+        ({"window": 5}, r"window is 5, wanted \[black, white\]"),
+        ({"window": ["a", "b"]}, r"window is \['a', 'b'\], wanted"),
         ({"window": [0.5]}, r"window is \[0.5\], wanted"),
         ({"window": [0.0, 1.1]}, "window is"),
         ({"slab": 0, "gap": -1}, "(?s)slab is 0.*gap is -1"),

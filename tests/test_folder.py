@@ -139,3 +139,15 @@ def test_size_mismatch(tmp_path):
     fakes.save(tmp_path / "masks/a.png", fakes.index_mask(0, height=10, width=20))
     with pytest.raises(FaultError, match=r"masks/a.png: mask is 20x10, its image 32x24 \(width x height\)"):
         read(tmp_path, classes=CLASSES).records[0].decode()
+
+
+def test_options_of_another_type(tmp_path):
+    fakes.write_folder(tmp_path)
+    for options, message in (
+        ({"void": "x"}, "void: 'x'; wanted a whole number, or null"),
+        ({"images": 5, "name": ["a"]}, r"name: \['a'\]; wanted a text\nimages: 5; wanted a text"),
+        ({"group_pattern": 5}, "group_pattern: 5; wanted a text"),
+        ({"classes": [{"name": "a", "colour": 5}]}, "colour of 'a' is 5; wanted"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, **{"classes": CLASSES, **options})

@@ -193,6 +193,7 @@ def test_images_that_are_named_and_not_there_or_named_twice(tmp_path):
         ({"names": {"cat": 0}}, "names: {'cat': 0}; wanted [cat, dog]"),
         ({"names": None}, "names: None; wanted"),
         ({"names": ["cat", "cat"]}, "cat stands there twice; class names must differ"),
+        ({"names": None, "nc": 10**30}, f"nc: {10**30}; wanted 65535 at most"),
         ({"nc": 3}, "nc: 3, but there are 2 names; correct one of them"),
         ({"train": None}, "no train, val or test; name a folder of images"),
         (

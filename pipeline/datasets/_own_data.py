@@ -42,7 +42,8 @@ def label_space(classes: list[str | dict[str, Any]], *, things: bool = False) ->
                 f"classes: entry {index} is {entry!r}; wanted a name, or {{name: ..., colour: [R, G, B], isthing: false}}"
             )
         colour = entry.get("colour", colour)
-        if len(colour) != 3 or not all(isinstance(one, int) and 0 <= one <= 255 for one in colour):
+        is_three = isinstance(colour, (list, tuple)) and len(colour) == 3
+        if not is_three or not all(isinstance(one, int) and 0 <= one <= 255 for one in colour):
             raise ValueError(f"classes: colour of {entry['name']!r} is {colour!r}; wanted [R, G, B], each 0..255")
         names.append(str(entry["name"]))
         colours.append(tuple(colour))
@@ -202,6 +203,13 @@ def record(key: str, split: str | None, image: Path, decode: partial, pattern: r
     return Record(id, split, group, partial(decode, id=id, split=split, group=group, image=image), image, truth)
 
 
+def check_texts(**options: object) -> None:
+    """ValueError where an option that is a name or a pattern is no text, such as 5 or a list, each on its line."""
+    wrong = [f"{name}: {value!r}; wanted a text" for name, value in options.items() if not isinstance(value, str)]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+
+
 def compiled(pattern: str | None) -> re.Pattern | None:
     """The option `group_pattern`, ready to use.
 
@@ -211,6 +219,7 @@ def compiled(pattern: str | None) -> re.Pattern | None:
     """
     if pattern is None:
         return None
+    check_texts(group_pattern=pattern)
     try:
         regular = re.compile(pattern)
     except re.error as error:

@@ -53,7 +53,8 @@ def read(source: Path, *, slab: int = 8, gap: int = 10, window: list[float] | tu
         for name, value, least in (("slab", slab, 1), ("gap", gap, 0))
         if not isinstance(value, int) or isinstance(value, bool) or value < least
     ]
-    if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
+    is_pair = isinstance(window, (list, tuple)) and len(window) == 2 and all(type(one) in (int, float) for one in window)
+    if not is_pair or not 0 <= window[0] < window[1] <= 1:
         wrong.append(f"brain_mri: window is {window!r}, wanted [black, white] with 0 <= black < white <= 1")
     if wrong:
         raise ValueError("\n".join(wrong))

@@ -64,6 +64,7 @@ def read(
     ValueError : an option does not fit, or a file is not there or no instances JSON.
     """
     source = Path(source)
+    own.check_texts(name=name, images=images)
     pattern = own.compiled(group_pattern)
     home = own.find_home(source, {"images": images})
     files = [_read_file(home / file, split) for split, file in _by_split(annotations)]

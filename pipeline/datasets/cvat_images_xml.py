@@ -70,6 +70,7 @@ def read(
     ValueError : an option does not fit, or `annotations` is missing, damaged or of another format.
     """
     source = Path(source)
+    own.check_texts(name=name, images=images, annotations=annotations)
     pattern = own.compiled(group_pattern)
     home = own.find_home(source, {"images": images})
     file = home / annotations

@@ -41,7 +41,10 @@ def read(
     ValueError : an option does not fit, or the two folders are not there.
     """
     source = Path(source)
+    own.check_texts(name=name, images=images, masks=masks)
     label_space = own.label_space(classes)
+    if void is not None and type(void) is not int:
+        raise ValueError(f"void: {void!r}; wanted a whole number, or null")
     if void is not None and 0 <= void < label_space.num_classes:
         raise ValueError(f"void: {void} is also the class {label_space.names[void]!r}; choose a value no class has, or null")
     pattern = own.compiled(group_pattern)

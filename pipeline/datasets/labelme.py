@@ -61,6 +61,7 @@ def read(
     ValueError : an option does not fit, a folder is not there, or no shape is found that could name a class.
     """
     source = Path(source)
+    own.check_texts(name=name, images=images, annotations=annotations)
     pattern = own.compiled(group_pattern)
     home = own.find_home(source, {"images": images, "annotations": annotations})
     found = own.by_key(home / images, images_below(home / images))

@@ -22,6 +22,7 @@ from pipeline.image_files import fault, images_below, name_of, read_image
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
 
+MOST = 65535  # classes
 FAR = 2.0  # times the width or height: what lies further outside is no share of them, but pixels
 
 
@@ -63,6 +64,7 @@ def read(
     ValueError : an option does not fit, `data` is missing or wrong, or not one image has labels.
     """
     source = Path(source)
+    own.check_texts(name=name, data=data)
     pattern = own.compiled(group_pattern)
     file = _find_data(source, data)
     content = _content(file)
@@ -111,6 +113,8 @@ def _names(content: dict, file: Path) -> dict[int, str]:
     """Number of each class -> its name, in order of the numbers."""
     names, count = content.get("names"), content.get("nc")
     if names is None and type(count) is int:
+        if count > MOST:
+            raise ValueError(f"{file}: nc: {count}; wanted {MOST} at most, as a mask holds no more classes: correct it")
         names = [f"class_{index}" for index in range(count)]  # as Ultralytics calls them
     names = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(names, dict) or not names or not all(str(key).isdecimal() for key in names):
