@@ -175,7 +175,8 @@ def _one_of_each_id(records: Sequence[Record], name_of) -> tuple[list[Record], l
     for record in records:
         other = first.setdefault(record.id, record)
         if other is not record:
-            faults.append(Fault("id_twice", name_of(record), f"has the id {record.id!r}, as {name_of(other)} has; rename one"))
+            file, twin = (name_of(one, one.image_file) for one in (record, other))
+            faults.append(Fault("id_twice", file, f"has the id {record.id!r}, as {twin} has; rename one"))
     return list(first.values()), faults
 
 

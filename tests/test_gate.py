@@ -376,3 +376,11 @@ def test_record_without_file_is_named_by_its_id():
 def test_fault_error_lists_all():
     error = FaultError([Fault("zero_byte", "a", "is empty"), Fault("all_void", "b", "no label", (1, 2))])
     assert str(error).splitlines() == ["a: is empty [zero_byte]", "b at pixel x=1, y=2: no label [all_void]"]
+
+
+def test_id_twice_names_the_images_where_they_share_a_mask(tmp_path):
+    fakes.write_folder(tmp_path, names=("x", "y"))
+    fakes.save(tmp_path / "images/x.png", fakes.picture(9))
+    source = folder_reader.read(tmp_path, classes=["ground", "tree", "water"])
+    with pytest.raises(GateError, match=r"images/x\.png: has the id 'x', as images/x\.jpg has; rename one"):
+        inspect(source, table=tmp_path / "gate.csv", root=tmp_path)
