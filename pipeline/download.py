@@ -120,6 +120,11 @@ def _copy(path: Path, folder: Path, **_: Any) -> None:
     names = list(_visible_files(path))
     if not names:
         raise ValueError(f"dataset.source: {path}: holds no file")
+    lost = [name for name in names if not (path / name).exists()]
+    if lost:
+        more = f" and {len(lost) - 1} more links lead" if len(lost) > 1 else " leads"
+        place = f"{path / lost[0]} (to {(path / lost[0]).readlink()})"
+        raise ValueError(f"dataset.source: the link {place}{more} nowhere; put its target there, or remove it")
     check_room(folder, sum((path / name).stat().st_size for name in names), what=f"{path}: to copy")
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)

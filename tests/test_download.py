@@ -318,3 +318,12 @@ def test_full_disk_names_the_place_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: '.*raw'"):
         obtain(zipped(tmp_path / "a.zip", MEMBERS), tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/a.png").write_bytes(b"a")
+    (tmp_path / "own/b.png").symlink_to("/nowhere/b.png")
+    message = r"dataset\.source: the link .*own/b\.png \(to /nowhere/b\.png\) leads nowhere; put its target there, or remove it"
+    with pytest.raises(ValueError, match=message):
+        obtain(tmp_path / "own", tmp_path / "raw")
