@@ -109,6 +109,16 @@ def read_index_mask(path: Path, *, root: Path) -> np.ndarray:
     raise _colour_fault(pixels, header.mode, file)
 
 
+def read_colour_mask(path: Path, *, root: Path) -> np.ndarray:
+    """The colours in a mask file, RGB or of a palette: (H, W, 3) uint8; FaultError as `read_image`, and for a JPEG."""
+    with path.open("rb") as file:
+        is_jpeg = file.read(2) == b"\xff\xd8"
+    if is_jpeg:
+        message = "a JPEG mask has lost its exact colours; export it again as PNG"
+        raise fault("lossy_mask", name_of(path, root), message, value="JPEG")
+    return read_image(path, root=root)
+
+
 def refuse_false_head(header: Image.Image, size: int, file: str) -> None:
     """Raise FaultError where a head announces more pixels than a file of `size` bytes can hold, before they cost memory."""
     pixels = header.width * header.height
@@ -221,6 +231,7 @@ def _colour_fault(pixels: np.ndarray, mode: str, file: str) -> FaultError:
     value = ",".join(str(one) for one in pixels[y, x])
     message = (
         f"mask holds colours ({mode}), wanted one channel of class indices; replace each colour by its index: "
-        "index[(mask == colour).all(axis=2)] = class, and save index as 8-bit grey PNG"
+        "index[(mask == colour).all(axis=2)] = class, and save index as 8-bit grey PNG; "
+        "or, with the reader folder, set mask_kind: colour and give every class its colour"
     )
     return fault("colour_mask", file, message, value=value, pixel=(int(x), int(y)))

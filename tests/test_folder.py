@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.datasets._own_data import distinct_colours
 from pipeline.datasets.folder import read
@@ -151,3 +152,30 @@ def test_options_of_another_type(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, **{"classes": CLASSES, **options})
+
+
+def test_masks_of_colours(tmp_path):
+    fakes.write_folder(tmp_path, names=("a", "b"))
+    colours = np.zeros((24, 32, 3), np.uint8)
+    colours[3, 4:] = 255, 0, 0
+    colours[5] = 9, 9, 9
+    fakes.save(tmp_path / "masks/a.png", colours)
+    Image.fromarray(colours).quantize(4).save(tmp_path / "masks/b.png")
+    classes = [{"name": "a", "colour": [0, 0, 0]}, {"name": "b", "colour": [255, 0, 0]}]
+    source = read(tmp_path, classes=classes, mask_kind="colour", void=[9, 9, 9])
+    wanted = (colours[..., 0] == 255).astype(np.uint8)
+    wanted[5] = 255
+    for record in source:
+        assert np.array_equal(record.decode().truth.semantic(source.label_space), wanted)
+    with pytest.raises(FaultError, match=r"masks/a\.png at pixel x=0, y=5: colour 9,9,9 \(32 pixels\) is none of the table"):
+        read(tmp_path, classes=classes, mask_kind="colour").records[0].decode()
+    with pytest.raises(FaultError, match="set mask_kind: colour"):
+        read(tmp_path, classes=classes).records[0].decode()
+    with pytest.raises(ValueError, match="c without a colour"):
+        read(tmp_path, classes=[*classes, "c"], mask_kind="colour")
+    with pytest.raises(ValueError, match=r"the colour \[0, 0, 0\] stands there twice"):
+        read(tmp_path, classes=classes, mask_kind="colour", void=[0, 0, 0])
+    with pytest.raises(ValueError, match="mask_kind: 'rgb'; choose one of: index, colour"):
+        read(tmp_path, classes=classes, mask_kind="rgb")
+    with pytest.raises(ValueError, match=r"void: \[9, 9\]; wanted \[R, G, B\]"):
+        read(tmp_path, classes=classes, mask_kind="colour", void=[9, 9])

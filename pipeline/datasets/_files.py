@@ -75,6 +75,36 @@ def mapped_labels(mask: np.ndarray, table: Mapping[int, int], label_space: Label
     return labels[mask]
 
 
+def colour_labels(
+    colours: np.ndarray, table: Mapping[tuple[int, ...], int], label_space: LabelSpace, *, file: str
+) -> np.ndarray:
+    """Mask of colours, (H, W, 3) uint8 -> labels of `label_space`.
+
+    Parameters
+    ----------
+    table : (red, green, blue) -> class index or `label_space.void`
+
+    Raises
+    ------
+    FaultError : colours are not in the table; a fault for each of the most frequent five, with its first pixel.
+    """
+    red, green, blue = (colours[..., one].astype(np.uint32) for one in range(3))
+    codes = red << 16 | green << 8 | blue
+    by_code = {r << 16 | g << 8 | b: label for (r, g, b), label in table.items()}
+    known = np.array(sorted(by_code), np.uint32)
+    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    strange, counts = np.unique(codes[known[place] != codes], return_counts=True)
+    faults = []
+    for one in np.argsort(-counts, kind="stable")[:5].tolist():
+        y, x = divmod(int((codes == strange[one]).argmax()), codes.shape[1])
+        value = ",".join(map(str, colours[y, x].tolist()))
+        message = f"colour {value} ({counts[one]} pixels) is none of the table; add it to classes, or save the mask unsmoothed"
+        faults.append(Fault("label_outside", file, message, (x, y), value))
+    if faults:
+        raise FaultError(faults)
+    return np.array([by_code[code] for code in known.tolist()], label_space.dtype)[place]
+
+
 def panoptic_of(labels: np.ndarray, objects: np.ndarray, label_space: LabelSpace) -> PanopticMap:
     """The panoptic truth of a mask of classes and a mask of objects, as VOC and Cityscapes come.
 

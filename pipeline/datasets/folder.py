@@ -1,4 +1,4 @@
-"""Your own data: a folder of images and a folder of index masks with the same names."""
+"""Your own data: a folder of images and a folder of masks with the same names, of class indices or of colours."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import _own_data as own
-from pipeline.datasets._files import class_labels, same_size
-from pipeline.image_files import images_below, name_of, read_image, read_index_mask
+from pipeline.datasets._files import class_labels, colour_labels, same_size
+from pipeline.image_files import images_below, name_of, read_colour_mask, read_image, read_index_mask
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 
@@ -20,7 +20,8 @@ def read(
     name: str = "folder",
     images: str = "images",
     masks: str = "masks",
-    void: int | None = 255,
+    mask_kind: str = "index",
+    void: int | list[int] | None = 255,
     group_pattern: str | None = None,
 ) -> Source:
     """Pair `images/a/b.jpg` with `masks/a/b.png`; its id is `a__b`.
@@ -32,7 +33,8 @@ def read(
     source : the folder that holds `images` and `masks`, or one whose only folder does
     classes : a name for each index, in order; or {name: ..., colour: [R, G, B], isthing: false}, the last two optional
     name : what the data set is called in the report
-    void : the value in the masks that means "ignore"; None where every pixel is labelled
+    mask_kind : what the masks hold; "index": class indices, "colour": the colours that every entry of `classes` then gives
+    void : the value in the masks, or in masks of colours the [R, G, B], that means "ignore"; None where every pixel is labelled
     group_pattern : regular expression found in the id, whose first group names what must not fall into two splits (patient,
         scene); None: every image is a group of its own
 
@@ -43,6 +45,10 @@ def read(
     source = Path(source)
     own.check_texts(name=name, images=images, masks=masks)
     label_space = own.label_space(classes)
+    if mask_kind not in ("index", "colour"):
+        raise ValueError(f"mask_kind: {mask_kind!r}; choose one of: index, colour")
+    table = _table(classes, label_space, void) if mask_kind == "colour" else None
+    void = void if table is None else None
     if void is not None and type(void) is not int:
         raise ValueError(f"void: {void!r}; wanted a whole number, or null")
     if void is not None and 0 <= void < label_space.num_classes:
@@ -65,16 +71,39 @@ def read(
             faults.append(fault)
         else:
             mask, split = found_masks[key][0], key.split("/")[0] if is_split else None
-            decode = partial(_decode, mask=mask, root=source, label_space=label_space, void=void)
+            decode = partial(_decode, mask=mask, root=source, label_space=label_space, void=void, table=table)
             records += [own.record(key, split, file, decode, pattern, mask) for file in files]
     return Source(name, label_space, tuple(records), tuple(faults))
 
 
-def _decode(*, id, split, group, image: Path, mask: Path, root: Path, label_space: LabelSpace, void: int | None) -> Sample:
-    pixels, indices = read_image(image, root=root), read_index_mask(mask, root=root)
-    file = name_of(mask, root)
-    same_size(pixels, indices, file=file)
-    labels = class_labels(indices, label_space, void=void, file=file)
+def _table(classes: list, label_space: LabelSpace, void: object) -> dict[tuple[int, ...], int]:
+    """Colour -> class index or void; only colours that are given count."""
+    without = [
+        name for one, name in zip(classes, label_space.names, strict=True) if isinstance(one, str) or "colour" not in one
+    ]
+    if without:
+        raise ValueError(
+            f"classes: {', '.join(without)} without a colour; masks of colours want {{name: ..., colour: [R, G, B]}}"
+        )
+    if isinstance(void, (list, tuple)) and (len(void) != 3 or not all(type(one) is int and 0 <= one <= 255 for one in void)):
+        raise ValueError(f"void: {void!r}; wanted [R, G, B], each 0..255")
+    colours = [*label_space.colours, *([tuple(void)] if isinstance(void, (list, tuple)) else [])]
+    twice = [colour for index, colour in enumerate(colours) if colour in colours[:index]]
+    if twice:
+        raise ValueError(f"classes: the colour {list(twice[0])} stands there twice; give every class, and void, its own")
+    return dict(zip(colours, [*range(label_space.num_classes), label_space.void], strict=False))
+
+
+def _decode(
+    *, id, split, group, image: Path, mask: Path, root: Path, label_space: LabelSpace, void: int | None, table: dict | None
+) -> Sample:
+    pixels, file = read_image(image, root=root), name_of(mask, root)
+    truth = read_index_mask(mask, root=root) if table is None else read_colour_mask(mask, root=root)
+    same_size(pixels, truth, file=file)
+    if table is None:
+        labels = class_labels(truth, label_space, void=void, file=file)
+    else:
+        labels = colour_labels(truth, table, label_space, file=file)
     return Sample(id, split, group, pixels, PanopticMap.from_labels(labels, label_space))
 
 
