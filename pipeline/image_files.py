@@ -31,6 +31,23 @@ BROKEN = (OSError, SyntaxError, ValueError, LookupError, OverflowError, MemoryEr
 BROKEN += (struct.error, zlib.error, cv2.error)
 LARGE = 1 << 26  # pixels; from here on a head is compared with the size of its file before memory is taken for it
 RATIO = 10_000  # bytes of pixels for a byte of a file; deflate and LZW stay below 3000
+UNREAD = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".jxl",
+    ".jfif",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".psd",
+    ".svg",
+    ".dcm",
+    ".exr",
+}
 _OPENCV_SIDE, _OPENCV_PIXELS = 1 << 20, 1 << 30  # the most it decodes
 _ORIENTATION = 0x0112  # the EXIF tag
 _COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -41,6 +58,17 @@ def images_below(folder: Path) -> list[Path]:
     """Every image file in `folder` and below, sorted; hidden files and folders are passed over."""
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def pictures_not_read(folder: Path, root: Path) -> list[Fault]:
+    """A fault that counts and names what `images_below` passes over: pictures of other formats, links that lead nowhere."""
+    found = sorted(path for path in folder.rglob("*") if not any(one.startswith(".") for one in path.relative_to(folder).parts))
+    lost = [path for path in found if path.suffix.lower() in UNREAD or (path.is_symlink() and not path.exists())]
+    if not lost:
+        return []
+    names = ", ".join(path.name for path in lost[:5]) + (" ..." if len(lost) > 5 else "")
+    message = f"{len(lost)} files are left out ({names}); save them as PNG, or mend the links"
+    return [Fault("not_read", name_of(lost[0], root), message, value=str(len(lost)))]
 
 
 def read_image(path: Path, *, root: Path) -> np.ndarray:

@@ -40,6 +40,7 @@ RULES: dict[str, tuple[str, str]] = {
     "category_ids": ("warning", "the ids of the categories do not count from 0 or 1"),
     "unicode_name": ("warning", "a name is in decomposed Unicode: it looks like its usual form and is another name"),
     "not_fetched": ("warning", "a list names images that are not there, and are left out"),
+    "not_read": ("warning", "pictures of a format that is not read, or links that lead nowhere, are left out"),
     "unlisted_image": ("warning", "an image stands in no list of its data set, and is left out"),
     "converted_image": ("warning", "an image is CMYK or Lab, or has an alpha channel, and becomes RGB"),
     "mixed_colour": ("warning", "some images are grey, and the others are in colour"),

@@ -179,3 +179,13 @@ def test_masks_of_colours(tmp_path):
         read(tmp_path, classes=classes, mask_kind="rgb")
     with pytest.raises(ValueError, match=r"void: \[9, 9\]; wanted \[R, G, B\]"):
         read(tmp_path, classes=classes, mask_kind="colour", void=[9, 9])
+
+
+def test_pictures_that_are_not_read_are_told(tmp_path):
+    fakes.write_folder(tmp_path, names=("a",))
+    for name in ("b.HEIC", "notes.txt", "c.json", ".d.heic"):
+        (tmp_path / "images" / name).touch()
+    (tmp_path / "images/e.jpg").symlink_to("/nowhere/e.jpg")
+    (fault,) = read(tmp_path, classes=CLASSES).faults
+    assert (fault.rule, fault.file, fault.value) == ("not_read", "images/b.HEIC", "2")
+    assert "2 files are left out (b.HEIC, e.jpg)" in str(fault)

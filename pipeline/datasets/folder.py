@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._files import class_labels, colour_labels, same_size
-from pipeline.image_files import images_below, name_of, read_colour_mask, read_image, read_index_mask
+from pipeline.image_files import images_below, name_of, pictures_not_read, read_colour_mask, read_image, read_index_mask
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 
@@ -57,7 +57,7 @@ def read(
     home = own.find_home(source, {"images": images, "masks": masks})
     found, found_masks = (own.by_key(folder, images_below(folder)) for folder in (home / images, home / masks))
     alike, alike_masks = own.by_folded(found), own.by_folded(found_masks)
-    faults = []
+    faults = [one for folder in (home / images, home / masks) for one in pictures_not_read(folder, source)]
     for key, files in found_masks.items():
         if key not in found:
             message = f"there is no image {images}/{key}.*; add it or remove the mask{own.hint(key, alike)}"
