@@ -201,7 +201,8 @@ def _bring(wanted: Sequence[_Wanted], folder: Path, *, source: object) -> list[P
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     _check_disks(wanted, folder, source=source)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     is_over = threading.Event()
     with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
         shared = progress.add_task(f"{len(wanted)} files", total=sum(one.size or 0 for one in wanted))

@@ -159,6 +159,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
     write(tmp_path, annotations, names=("a.png", "b.png", "../c.png"))
     (tmp_path / "images/b.png").unlink()
     fakes.save(tmp_path / "images/stray.png", fakes.picture(5))
+    (tmp_path / "images/phone.heic").touch()
     source = read(tmp_path)
     file = "annotations/annotations.json"
     assert [(fault.rule, fault.file, fault.value) for fault in source.faults] == [
@@ -167,6 +168,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
         ("mask_without_image", file, "b.png"),
         ("mask_without_image", file, "../c.png"),
         ("image_without_mask", "images/stray.png", ""),
+        ("not_read", "images/phone.heic", "1"),
     ]
     assert "annotation 2: image_id 9 is none of its images" in str(source.faults[1])
     assert "image 2: b.png does not exist in images/" in str(source.faults[2])

@@ -159,6 +159,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
     (tmp_path / "images/b.png").unlink()
     (tmp_path / "images/Zoë.png").rename(tmp_path / "images/zoë.png")
     fakes.save(tmp_path / "images/stray.png", fakes.picture(8))
+    (tmp_path / "images/phone.heic").touch()
     source = read(tmp_path)
     assert [(fault.rule, fault.file, fault.value) for fault in source.faults] == [
         ("mask_without_image", "annotations.xml", "b.png"),
@@ -168,6 +169,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
         ("mask_without_image", "annotations.xml", "/etc/a.png"),
         ("image_without_mask", "images/stray.png", ""),
         ("image_without_mask", "images/zoë.png", ""),
+        ("not_read", "images/phone.heic", "1"),
     ]
     assert "image b.png does not exist in images/; add it, or export with images" in str(source.faults[0])
     assert "'zo\\xeb.png' differs from it only in case" in str(source.faults[1])

@@ -198,6 +198,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
         write_json(folder / f"{name}.json", content)
     write_json(folder / "coco.json", {"images": [], "annotations": []})  # another format is passed over
     write_json(folder / "list.json", [])
+    (tmp_path / "images/phone.heic").touch()
     found = {(fault.rule, fault.file): fault for fault in read(tmp_path).faults}
     unreadable = [f"annotations/{name}.json" for name in ("e", "g", "two", "v")]
     without = [f"images/{name}.png" for name in "Cdefg"]
@@ -209,6 +210,7 @@ def test_everything_seen_without_opening_an_image(tmp_path):
         ("zero_byte", "annotations/f.json"),
         *(("unreadable_annotation", file) for file in unreadable),
         *(("image_without_mask", file) for file in without),
+        ("not_read", "images/phone.heic"),
     }
     assert "'C.png' differs from it only in case" in str(found["mask_without_image", "annotations/c.json"])
     assert found["two_masks", "annotations/copy.json"].value == "a.json and copy.json"

@@ -169,10 +169,12 @@ def test_everything_seen_from_names(tmp_path):
     (tmp_path / "annotations/damaged.json").write_text('{"shapes": [')
     write_json(tmp_path / "annotations/annotations.json", {"images": [], "annotations": []})  # a COCO file is passed over
     (tmp_path / "annotations/list.json").write_text("[]")
+    (tmp_path / "images/phone.heic").touch()
     source = read(tmp_path)
     assert [(fault.rule, fault.file) for fault in source.faults] == [
         ("mask_without_image", "annotations/b.json"),
         ("mask_without_image", "annotations/damaged.json"),
+        ("not_read", "images/phone.heic"),
         ("image_without_mask", "images/c.png"),
     ]
     assert [record.id for record in source] == ["a"]

@@ -152,12 +152,14 @@ def test_an_image_without_labels_has_nothing_on_it(tmp_path):
     (tmp_path / "labels/train/Zoë.txt").rename(tmp_path / "labels/train/zoë.txt")
     (tmp_path / "labels/train/d.txt").unlink()
     (tmp_path / "labels/train/classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "images/train/phone.heic").touch()
     source = read(tmp_path)
     found = {(fault.rule, fault.file): str(fault) for fault in source.faults}
     assert set(found) == {
         ("image_without_labels", "images/train/Zoë.png"),
         ("image_without_labels", "images/train/d.png"),
         ("mask_without_image", "labels/train/zoë.txt"),
+        ("not_read", "images/train/phone.heic"),
     }
     assert (
         "there is no labels/train/d.txt, which says that nothing is on it"

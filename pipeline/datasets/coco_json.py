@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._coco_index import Index, find_strays, read_index
 from pipeline.datasets._coco_objects import decode_objects
-from pipeline.image_files import images_below, name_of
+from pipeline.image_files import images_below, name_of, pictures_not_read
 from pipeline.sources import Fault, Record, Source
 
 
@@ -84,6 +84,7 @@ def read(
         if path not in listed:
             message = f"no entry of {_names(files, source)} lists it; add it, or remove the image"
             faults.append(Fault("image_without_mask", name_of(path, source), message))
+    faults += pictures_not_read(home / images, source)
     return Source(name, label_space, tuple(records), tuple(faults))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece
-from pipeline.image_files import images_below, name_of, read_image
+from pipeline.image_files import images_below, name_of, pictures_not_read, read_image
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
 
@@ -78,6 +78,7 @@ def read(
     given = [_entry(one) for one in content.labels if _has_area(one) and one["name"] != void] if classes is None else classes
     label_space = own.label_space(own.with_background(given, own.BACKGROUND) if background else given, things=True)
     found, faults = _images(content, home / images, file, source)
+    faults += pictures_not_read(home / images, source)
     named = {path: _split(key, attributes) for path, (key, attributes, _) in found.items()}
     splits, records = own.official_splits(filter(None, named.values())), []
     known = [one["name"] for one in content.labels]

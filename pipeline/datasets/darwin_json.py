@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
-from pipeline.image_files import fault, images_below, name_of, read_image
+from pipeline.image_files import fault, images_below, name_of, pictures_not_read, read_image
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
 
@@ -66,6 +66,7 @@ def read(
     home = own.find_home(source, {"images": images, "annotations": annotations})
     found = {path.relative_to(home / images).as_posix(): path for path in images_below(home / images)}
     files, labels, faults = _pairs(home / annotations, found, source)
+    faults += pictures_not_read(home / images, source)
     if classes is None:
         classes = sorted(labels - {void, own.BACKGROUND})
         if not classes and not background:

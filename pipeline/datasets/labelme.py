@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, category_of, need_area
 from pipeline.datasets._polygons import OutlineError, Piece, checked_points
-from pipeline.image_files import fault, images_below, name_of, read_image
+from pipeline.image_files import fault, images_below, name_of, pictures_not_read, read_image
 from pipeline.sources import Fault, FaultError, Source
 from pipeline.structures import LabelSpace, Sample
 
@@ -73,7 +73,7 @@ def read(
             raise ValueError(f"{home / annotations}: no shape with a label; label an image, or set the option classes")
     classes = own.with_background(classes, BACKGROUND) if background else classes
     label_space = own.label_space(classes, things=True)
-    faults = list(_faults_of_files(keyed, found, source, images))
+    faults = [*_faults_of_files(keyed, found, source, images), *pictures_not_read(home / images, source)]
     is_split, records, alike = own.has_splits(found), [], own.by_folded(files)
     decode = partial(_decode, root=source, label_space=label_space, background=background, void=void)
     for key, paths in found.items():

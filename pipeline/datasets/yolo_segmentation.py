@@ -18,7 +18,7 @@ import yaml
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, category_of
 from pipeline.datasets._polygons import OutlineError, Piece
-from pipeline.image_files import fault, images_below, name_of, read_image
+from pipeline.image_files import fault, images_below, name_of, pictures_not_read, read_image
 from pipeline.sources import Fault, Source
 from pipeline.structures import LabelSpace, Sample
 
@@ -72,6 +72,7 @@ def read(
     given = [one for one in names.values() if one != void] if classes is None else classes
     label_space = own.label_space(own.with_background(given, own.BACKGROUND) if background else given, things=True)
     found, faults = _images(content, file, source)
+    faults += pictures_not_read(file.parent, source)
     if list(names) != list(range(len(names))):
         message = f"the names count {', '.join(map(str, names))}; Ultralytics wants 0..{len(names) - 1}: number them anew"
         faults.append(Fault("category_ids", where, message, value=str(next(iter(names)))))
