@@ -6,6 +6,8 @@ from pathlib import Path
 
 from stages._run import run
 
+PRINTED = ("miou", "pixel_accuracy", "boundary_iou", "ece", "mask_ap", "pq")  # those of them that there are
+
 
 def main(argv: list[str] | None = None) -> None:
     from pipeline import parent_death
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     files.write_csv(folder / "seeds.csv", seeds, columns=["seed", *scores])
     timed = [dataset.sample("test", one).image for one in evaluation.evenly(ids, params.evaluate.timed_images)]
     files.write_json(folder / "cost.json", cost.measure(method, timed))
-    print(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+    print(f"{name}: " + ", ".join(f"{key} {scores[key]:.4f}" for key in PRINTED if key in scores))
     tracking.publish(name)
 
 

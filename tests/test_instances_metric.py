@@ -193,6 +193,24 @@ def test_the_better_of_two_takes_the_object_even_of_another_size():
     assert outcomes[0, 0].tolist() == [FOUND] * 7 + [WRONG] * 3
 
 
+@pytest.mark.parametrize("classes", [[1, 1], [1, 2], [2, 1]])
+def test_of_two_objects_as_near_the_last_is_taken(tmp_path, classes):
+    truth = InstanceSet.build(rectangles((10, 20), (0, 0, 12, 10), (4, 0, 16, 10)), classes)
+    found = InstanceSet.build(rectangles((10, 20), (2, 0, 14, 10), (4, 0, 16, 10)), [1, 1], [0.9, 0.8])
+    # IoU of the first 5/7 with both; of the second 1/2 and 1, and nothing is left for it but the 1/2
+    scores = scored((truth, found)).scores()
+    assert scores == pytest.approx(as_pycocotools(tmp_path, [(truth, found)]), abs=1e-9)
+    first_is_last = classes == [2, 1]  # whatever the class, they are in the order of the classes
+    assert scores["mask_proposal_ar10"] == pytest.approx(0.75 if first_is_last else 0.55)
+
+
+def test_an_object_of_32_px_is_small_and_medium(tmp_path):
+    one = InstanceSet.build(rectangles((40, 50), (0, 0, 32, 32)), [1])
+    scores = scored((one, one)).scores()
+    assert scores == pytest.approx(as_pycocotools(tmp_path, [(one, one)]))
+    assert scores["mask_ap_small"] == scores["mask_ap_medium"] == 1
+
+
 def test_nothing_is_found_or_there_is_nothing_to_find():
     shape = (30, 40)
     one = InstanceSet.build(rectangles(shape, (0, 0, 10, 10)), [1])
