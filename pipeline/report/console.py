@@ -9,16 +9,16 @@ from rich.text import Text
 from pipeline.report.compare import Comparison
 from pipeline.report.tables import DASH, Row, Table
 
-SHOWN = (
+SHOWN = (  # what a narrow terminal lacks goes from the end
     "miou",
     "miou_over_seeds",
     "mask_ap",
-    "pq",
     "latency_ms",
     "fit_seconds",
+    "pq",
     "pixel_accuracy",
     "parameters",
-)  # what a narrow terminal lacks goes from the end
+)
 
 
 def console_table(table: Table, comparison: Comparison | None, *, report: Path, console: Console | None = None) -> None:
