@@ -161,7 +161,7 @@ def near_mark(pixels: np.ndarray) -> np.ndarray:
 
 def test_the_place_is_marked_and_seen_close_up(wide):
     decode = partial(folder_reader._decode, image=wide / "images/a.png", mask=wide / "masks/a.png", root=wide)
-    record = record_of(wide, "a", partial(decode, id="a", split=None, group="a", label_space=fakes.STUFF, void=255))
+    record = record_of(wide, "a", partial(decode, id="a", split=None, group="a", label_space=fakes.STUFF, void=255, table=None))
     fault = Fault("label_outside", "masks/a.png", "is so", (400, 100), "77")
     image, mask, close = FaultPictures(fakes.STUFF, {}, wide)(fault, record)
     assert [one.caption for one in (image, mask, close)] == ["image, 600×300", "mask, 600×300", "around x=400, y=100"]
@@ -187,7 +187,7 @@ def test_the_faulty_file_is_seen_close_up_and_only_a_label_paints_the_mask(wide)
     picture.save(wide / "images/a.png")
     fakes.save(wide / "masks/a.png", np.zeros((300, 600), np.uint8))
     decode = partial(folder_reader._decode, image=wide / "images/a.png", mask=wide / "masks/a.png", root=wide)
-    record = record_of(wide, "a", partial(decode, id="a", split=None, group="a", label_space=fakes.STUFF, void=255))
+    record = record_of(wide, "a", partial(decode, id="a", split=None, group="a", label_space=fakes.STUFF, void=255, table=None))
     fault = Fault("transparent_image", "images/a.png", "is so", (7, 0), "0")
     _, mask, close = FaultPictures(fakes.STUFF, {}, wide)(fault, record)
     assert (np.abs(pixels_of(mask.address)[60:, 60:].astype(int) - fakes.STUFF.colours[0]) < 12).all()

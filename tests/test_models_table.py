@@ -205,7 +205,7 @@ def test_every_wrong_option_is_told_at_once(capsys):
     faults = refused(capsys, "fcn_plain", *(f"--set={text}" for text in ("widths=[a]", "dropuot=1", "dropout=1e-3")))
     assert faults.splitlines() == [
         "error: options.widths: ['a'] is no Sequence[int]",
-        "options.dropuot: network fcn_plain has no such option; it takes: batch_norm, dropout, widths",
+        "options.dropuot: network fcn_plain has no such option; it takes: batch_norm, dropout, widths. Did you mean dropout?",
         "options.dropout: '1e-3' is no float (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)",
     ]
     assert refused(capsys, "unet", "--set", "width=true") == "error: options.width: True is no int\n"

@@ -98,6 +98,7 @@ def training(project):
     addresses = set()
 
     def saved():
+        assert stage.poll() is None, stage.stderr.read()
         addresses.update(listening(stage))
         return next(project.folder.glob("checkpoints/unet/*/last.pt"), None)
 
