@@ -99,6 +99,13 @@ def test_a_neck_is_cut_where_it_is_narrower_than_asked(neck, parts):
     assert len(found.instances(SPACE)) == parts
 
 
+def test_what_hangs_on_a_corner_goes_with_the_thing_it_hangs_on():
+    labels = np.zeros((40, 70), np.uint8)
+    labels[10:31, 5:26] = labels[10:31, 40:61] = labels[17:24, 26:40] = labels[31, 61] = labels[9, 4] = 1
+    segments = watershed(SemanticMap(labels), label_space=SPACE).segments
+    assert segments[31, 61] == segments[20, 50] != segments[20, 15] == segments[9, 4]
+
+
 def test_bars_and_thin_lines_stay_whole():
     labels = np.zeros((60, 60), np.uint8)
     labels[3:8, 2:58] = 1
