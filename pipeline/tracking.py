@@ -157,8 +157,9 @@ def _publish(name: str, root: Path) -> str:
         client.log_artifact(run_id, str(path))
     for path in record.data_files:
         client.log_artifact(run_id, str(path), "data")
-    if run.data.tags.get("model_sha256") != record.model_hash:
-        _log_model(client, run, record)
+    with run_store.lock(root):  # two that publish at once would each store a model
+        if client.get_run(run_id).data.tags.get("model_sha256") != record.model_hash:
+            _log_model(client, run, record)
     _send(client, run_id, tags={"published": record.content_hash})
     client.set_terminated(run_id, "FINISHED")
     return "published"
