@@ -104,6 +104,7 @@ def test_push_clone_pull_and_nothing_is_left_to_do(project):
     assert_a_clone_has_everything(project, "clone")
 
 
+@pytest.mark.slow
 def test_the_same_through_s3(project):
     with serve_s3() as bucket:
         project.environment |= bucket.environment
