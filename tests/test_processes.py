@@ -24,7 +24,8 @@ from tests.trains_on import STOPPED
 from tests.trains_together import step
 
 
-@pytest.mark.parametrize("loss", [pytest.param("cross_entropy", marks=pytest.mark.slow), "dice"])  # normalised by pixels, and by sums over the whole batch
+# normalised by pixels, and by sums over the whole batch
+@pytest.mark.parametrize("loss", [pytest.param("cross_entropy", marks=pytest.mark.slow), "dice"])
 def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path, loss):
     training_arrays(tmp_path / "data")  # rotated, so that the shares have different numbers of labelled pixels
     together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
