@@ -196,6 +196,7 @@ def test_ctrl_c_stops_all_downloads_and_keeps_the_halves(server, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     )
     halves = [tmp_path / "downloads" / SHA256[:16] / f"{name}.part" for name in "ab"]
     while not all(half.is_file() and half.stat().st_size for half in halves):
