@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline import gate, insight
+from pipeline import insight
 from pipeline.dataset import Dataset
 from pipeline.files import write_json, write_text
+from pipeline.gate import inspection as gate
 from pipeline.sources import FaultError, Record, Source
 from pipeline.splits import SPLITS, assign
 from pipeline.structures import InstanceSet, LabelSpace, Sample, Segment

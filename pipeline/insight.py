@@ -3,7 +3,7 @@
     classes.csv   a row for each class of each split, and of all: images, pixels, number of segments and quantiles of their area
     sizes.csv     a row for each size of images of a split
     truth.jpg     a contact sheet of some images of each split with their truth laid over them
-    gate.html     what the gate found, which `pipeline.findings` makes
+    gate.html     what the gate found, which `pipeline.gate.page` makes
 
 `measure` runs in the workers that convert a data set, while the pixels are at hand; `write` makes the files of what they found.
 """

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import gate
 from pipeline.dataset_writer import write
 from pipeline.datasets.brain_mri import LABEL_SPACE, _decode, read
+from pipeline.gate import inspection as gate
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 

@@ -9,9 +9,10 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
-from pipeline import check, gate
+from pipeline import check
 from pipeline.dataset_writer import write
 from pipeline.datasets.cityscapes import LABEL_SPACE, read
+from pipeline.gate import inspection as gate
 from pipeline.provenance import ROOT
 from pipeline.sources import FaultError
 from pipeline.splits import TRAINVAL, assign

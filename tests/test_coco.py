@@ -15,7 +15,7 @@ from pipeline.dataset_writer import write
 from pipeline.datasets._coco_classes import MERGED_STUFF, STUFF, THINGS
 from pipeline.datasets.coco import TASKS, read
 from pipeline.download_list import read_list
-from pipeline.gate import inspect
+from pipeline.gate.inspection import inspect
 from pipeline.provenance import ROOT, file_hash
 from pipeline.sources import FaultError
 from tests import fakes, fakes_coco

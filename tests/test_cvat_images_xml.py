@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from pipeline import gate
 from pipeline.datasets.cvat_images_xml import read
+from pipeline.gate import inspection as gate
 from pipeline.sources import FaultError
 from pipeline.splits import TRAINVAL
 from tests import fakes

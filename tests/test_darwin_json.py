@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline import gate
 from pipeline.datasets.darwin_json import read
 from pipeline.files import write_json
+from pipeline.gate import inspection as gate
 from pipeline.sources import FaultError
 from tests import fakes
 from tests.fakes_annotated import (

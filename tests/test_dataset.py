@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.dataset import Dataset
 from pipeline.dataset_writer import write
 from pipeline.datasets import folder as folder_reader
-from pipeline.gate import GateError
+from pipeline.gate.inspection import GateError
 from pipeline.sources import Source
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 from tests import fakes

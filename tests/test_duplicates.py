@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import duplicates
-from pipeline.duplicates import Seen, find_duplicates, find_sequences, fingerprint
+from pipeline.gate import duplicates
+from pipeline.gate.duplicates import Seen, find_duplicates, find_sequences, fingerprint
 from pipeline.rules import RULES
 from tests import fakes
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import gate
 from pipeline.datasets import folder as folder_reader
-from pipeline.findings import page as findings
-from pipeline.findings.pictures import CELL_PX, CLOSE_PX, MARK, SIDE_PX, FaultPictures
-from pipeline.gate import GateError, inspect
+from pipeline.gate import __main__ as gate_command
+from pipeline.gate import page as findings
+from pipeline.gate.inspection import GateError, inspect
+from pipeline.gate.pictures import CELL_PX, CLOSE_PX, MARK, SIDE_PX, FaultPictures
 from pipeline.sources import Fault, Record
 from pipeline.structures import PanopticMap, Sample
 from tests import fakes
@@ -225,7 +225,7 @@ def test_what_has_no_picture_has_none(tmp_path, file):
 
 
 def test_a_huge_file_is_not_opened_again(wide, monkeypatch):
-    monkeypatch.setattr("pipeline.findings.pictures.LARGEST_BYTES", 10)
+    monkeypatch.setattr("pipeline.gate.pictures.LARGEST_BYTES", 10)
     record = record_of(wide, "a", lambda: pytest.fail("opened"))
     assert FaultPictures(fakes.STUFF, {}, wide)(Fault("constant_mask", "masks/a.png", "is so"), record) == ()
 
@@ -234,6 +234,6 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     root = fakes.write_folder(tmp_path / "own")
     (root / "images/a.jpg").write_bytes(b"")
     options = ["--reader", "folder", "--set", "classes=[a, b, c]", "--out", str(tmp_path)]
-    assert gate.main([str(root), *options, "--page", str(tmp_path / "seen/gate.html")]) == 1
+    assert gate_command.main([str(root), *options, "--page", str(tmp_path / "seen/gate.html")]) == 1
     assert "zero_byte" in (tmp_path / "seen/gate.html").read_text()
     assert f"with pictures: {tmp_path / 'seen/gate.html'}" in capsys.readouterr().err

@@ -14,11 +14,12 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline import gate
 from pipeline.datasets import READERS
 from pipeline.datasets import folder as folder_reader
 from pipeline.datasets._polygons import UNUSABLE
-from pipeline.gate import GateError, inspect
+from pipeline.gate import __main__ as gate_command
+from pipeline.gate import inspection as gate
+from pipeline.gate.inspection import GateError, inspect
 from pipeline.provenance import ROOT, file_hash
 from pipeline.rules import LEVELS, RULES
 from pipeline.sources import Fault, FaultError, Record, Source
@@ -214,7 +215,7 @@ SLOW = """
 import time
 from functools import partial
 from pathlib import Path
-from pipeline import gate
+from pipeline.gate import inspection as gate
 from tests import fakes
 
 def slow(seed, **options):
@@ -248,14 +249,14 @@ FOLDER = ["--reader", "folder", "--set", "classes=[a, b, c]"]
 def test_alone_on_a_folder_and_on_an_archive(tmp_path, capsys):
     root = fakes.write_folder(tmp_path / "own")
     options = ["--reader", "folder", "--set", "classes=[a, b, c]", "--out", str(tmp_path / "out")]
-    assert gate.main([str(root), *options]) == 0
+    assert gate_command.main([str(root), *options]) == 0
     archive = shutil.make_archive(str(tmp_path / "own"), "zip", root)
-    assert gate.main([archive, *options]) == 0
+    assert gate_command.main([archive, *options]) == 0
     (root / "images/a.jpg").write_bytes(b"")
-    assert gate.main([str(root), *options]) == 1
+    assert gate_command.main([str(root), *options]) == 1
     assert "images/a.jpg: is empty" in capsys.readouterr().err
     assert rows(tmp_path / "out/gate.csv")[0]["file"] == "images/a.jpg"
-    assert gate.main([str(root), *options, "--rule", "zero_byte=warning"]) == 0
+    assert gate_command.main([str(root), *options, "--rule", "zero_byte=warning"]) == 0
 
 
 def test_alone_on_what_must_be_fetched(tmp_path, monkeypatch, capsys):
@@ -269,7 +270,7 @@ def test_alone_on_what_must_be_fetched(tmp_path, monkeypatch, capsys):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     for source in ("list.yaml", root.as_uri(), archive.as_uri()):
-        assert gate.main([source, *FOLDER]) == 1
+        assert gate_command.main([source, *FOLDER]) == 1
         assert "images/a.jpg: is empty" in capsys.readouterr().err
         assert list((tmp_path / "temporary").iterdir()) == []
     assert list((tmp_path / "downloads").rglob("own.zip"))
@@ -279,7 +280,7 @@ def test_alone_on_a_generator(tmp_path, capsys):
     source = Path(gate.__file__).parent / "datasets/shapes.py"
     counts = [word for name in ("train", "val", "test") for word in ("--set", f"{name}=2")]
     arguments = ["--reader", "shapes", *counts, "--out", str(tmp_path)]
-    assert gate.main([str(source), *arguments]) == 0
+    assert gate_command.main([str(source), *arguments]) == 0
     assert "6 images" in capsys.readouterr().err
 
 
@@ -317,7 +318,7 @@ def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
     (tmp_path / "b.yaml").write_text("- {url: https://x/a.zip}")
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
-    assert gate.main(arguments) == 1
+    assert gate_command.main(arguments) == 1
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
 

@@ -11,7 +11,7 @@ from skimage import measure as skimage_measure
 
 from pipeline import insight
 from pipeline.dataset_writer import write
-from pipeline.gate import GateError
+from pipeline.gate.inspection import GateError
 from pipeline.insight import VOID, Measured, choose, measure, pieces, quantiles
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 from tests import fakes

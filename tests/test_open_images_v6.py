@@ -13,7 +13,7 @@ from pipeline import check
 from pipeline.dataset_writer import write
 from pipeline.datasets._csv_index import Table
 from pipeline.datasets.open_images_v6 import read
-from pipeline.gate import inspect
+from pipeline.gate.inspection import inspect
 from pipeline.provenance import ROOT
 from pipeline.sources import FaultError
 from tests import fakes, fakes_open_images

@@ -11,7 +11,7 @@ from pipeline.datasets import _outlines, coco_json, folder, labelme
 from pipeline.datasets import _own_data as own
 from pipeline.datasets._outlines import Outlines, doubtful_pixels, find_crossing
 from pipeline.datasets._polygons import OutlineError
-from pipeline.gate import GateError, inspect
+from pipeline.gate.inspection import GateError, inspect
 from pipeline.sources import FaultError
 from tests import fakes, test_coco_json, test_labelme
 

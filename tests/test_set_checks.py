@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import folder as folder_reader
-from pipeline.gate import inspect
-from pipeline.set_checks import is_grey
+from pipeline.gate.inspection import inspect
+from pipeline.gate.set_checks import is_grey
 from pipeline.structures import PanopticMap, Sample
 from tests import fakes
 from tests.test_gate import rows

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline import gate
 from pipeline.datasets.yolo_segmentation import read
+from pipeline.gate import inspection as gate
 from pipeline.sources import FaultError
 from pipeline.splits import TRAINVAL
 from tests.fakes_annotated import HEIGHT, WIDTH, box_mask, read_back, square, write_yolo, yolo_line

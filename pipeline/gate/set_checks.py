@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.duplicates import Fingerprint, Seen, find_alike_names, find_duplicates, find_sequences
+from pipeline.gate.duplicates import Fingerprint, Seen, find_alike_names, find_duplicates, find_sequences
 from pipeline.sources import Fault, Record, Source
 from pipeline.splits import SPLITS, TRAINVAL, find_faults
 

@@ -1,6 +1,10 @@
-"""The command of the data gate, `python -m pipeline.gate`: it brings a source to where a reader can read it, and checks it."""
+"""The gate's command: it brings a source to where a reader can read it, and checks it.
+
+`python -m pipeline.gate SOURCE --reader folder --set 'classes=[ground, tree]' --page gate.html`
+"""
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +13,7 @@ from pathlib import Path
 from pipeline import command
 from pipeline.datasets import READERS
 from pipeline.download import FORMS, obtain
-from pipeline.gate import inspect, levels_of
+from pipeline.gate.inspection import inspect, levels_of
 from pipeline.options import entry_faults
 from pipeline.rules import LEVELS
 from pipeline.table import look_up
@@ -57,3 +61,7 @@ def _brought(source: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as home:
         obtain(source, Path(home, "raw"))
         yield Path(home, "raw")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

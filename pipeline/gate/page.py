@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import write_text
+from pipeline.pages import render
 from pipeline.rules import RULES
 from pipeline.sources import Fault
 
 if TYPE_CHECKING:
-    from pipeline.findings.pictures import Picture
+    from pipeline.gate.pictures import Picture
 
 PICTURED = 36  # faults with pictures, of all rules; bounds the size of the page
 PICTURED_PER_RULE = 6
@@ -59,20 +60,11 @@ def write_page(
     table : where the whole list stands, for the reader
     pictures : of a fault; called for no more than PICTURED of them
     """
-    import jinja2
-
     groups = _groups(faults, pictures)
     counts = [(sum(level == one for one, _ in faults), level) for level in ("error", "warning")]
     said = " and ".join(f"{count} {level}{'s' if count > 1 else ''}" for count, level in counts if count)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html")
-    write_text(path, page.render(name=name, total=total, table=table, groups=groups, counts=said))
+    context = {"name": name, "total": total, "table": table, "groups": groups, "counts": said}
+    write_text(path, render(Path(__file__).with_name("page.html"), context))
 
 
 def findings_in(page: Path) -> str:

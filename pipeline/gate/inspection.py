@@ -1,28 +1,23 @@
-"""The data gate: every fault of a data set, found before it costs a training run.
-
-`python -m pipeline.gate SOURCE --reader folder --set 'classes=[ground, tree]' --page gate.html` checks any source on its own.
-"""
+"""Open every record of a source once, list every fault, and stop where one is an error."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from pipeline.duplicates import fingerprint
 from pipeline.files import write_csv
+from pipeline.gate.duplicates import fingerprint
+from pipeline.gate.set_checks import Look, find_conversion, find_set_faults, is_grey
 from pipeline.rules import LEVELS, RULES
-from pipeline.set_checks import Look, find_conversion, find_set_faults, is_grey
 from pipeline.sources import Fault, FaultError, Record, Source
 from pipeline.structures import LabelSpace, Sample
 from pipeline.worker_pool import in_processes
@@ -210,8 +205,8 @@ def _write_page(
     table: Path,
     root: Path | None,
 ) -> None:
-    from pipeline.findings.page import write_page
-    from pipeline.findings.pictures import FaultPictures
+    from pipeline.gate.page import write_page
+    from pipeline.gate.pictures import FaultPictures
 
     pictures = FaultPictures(source.label_space, {name_of(record): record for record in reversed(source.records)}, root)
     shown = table.name if table.is_absolute() else table.as_posix()
@@ -239,12 +234,3 @@ def _print_summary(name: str, told: Sequence[tuple[str, Fault]], *, left_out: in
         show(f"  [{colour}]{level:8}[/] {count:6} {rule}: {RULES[rule][1]}")
     if left_out:
         show(f"  {left_out} images cannot be used and are left out")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """`pipeline.gate_command`, found by its name: it brings sources, which is no part of what convert runs."""
-    return import_module("pipeline.gate_command").main(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
