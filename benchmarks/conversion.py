@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +45,11 @@ def generate(root: Path, number: int) -> None:
 
 
 class Memory:
-    """The largest memory of this process and its children while in the context: `peak_mb`, shared pages counted once."""
+    """The largest memory of this process and its children while in the context: `peak_mb`, shared pages counted once.
+
+    Pages of mapped files are left out: the system drops them where it needs the room, so an array larger than memory may be
+    read through them.
+    """
 
     def __enter__(self) -> "Memory":
         self.peak_mb, self._stop = 0.0, threading.Event()
@@ -59,13 +64,12 @@ class Memory:
     def _watch(self) -> None:
         me = psutil.Process()
         while not self._stop.wait(0.5):
-            total = 0
+            total_kb = 0
             for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().uss
-                except psutil.Error:
-                    continue
-            self.peak_mb = max(self.peak_mb, total / 1e6)
+                with suppress(OSError):  # it has ended
+                    sums = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+                    total_kb += sum(int(line.split()[1]) for line in sums if line.startswith("Pss_Anon:"))
+            self.peak_mb = max(self.peak_mb, total_kb / 1e3)
 
 
 def measured(name: str, count: int, work) -> object:

@@ -7,7 +7,7 @@ from skimage.segmentation import watershed
 
 from pipeline.classical import _regions
 from pipeline.classical._adjacency import merged, neighbours
-from pipeline.classical._flooding import DAM, flooded, grown
+from pipeline.classical._flooding import flooded, grown
 from pipeline.classical._regions import VotedRegions, describe, relabelled, shrunk
 from pipeline.structures import LabelSpace, PanopticMap, Sample
 
@@ -171,14 +171,15 @@ def test_long_chains_and_crowds_around_one_region_merge_in_few_rounds():
 
 
 def test_flooded_by_hand():
-    def flood(heights, markers):
-        return flooded(np.array([heights], np.uint8), np.array([markers], np.int32))[0].tolist()
+    def flood(heights, markers, dams=None):
+        dams = None if dams is None else np.array([dams], bool)
+        return flooded(np.array([heights], np.uint8), np.array([markers], np.int32), dams=dams)[0].tolist()
 
     assert flood([1, 2, 9, 2, 1], [1, 0, 0, 0, 2]) == [1, 1, 1, 2, 2]  # of equally low neighbours the left one
     assert flood([1, 3, 9, 2, 1], [1, 0, 0, 0, 2]) == [1, 1, 2, 2, 2]
     assert flood([0, 5, 1, 7, 0], [4, 0, 0, 0, 9]) == [4, 4, 4, 9, 9]  # the middle is reached over 5, not over 7
     assert flood([0, 7, 1, 5, 0], [4, 0, 0, 0, 9]) == [4, 4, 9, 9, 9]
-    assert flood([0, 1, 255, 3, 3], [5, 0, DAM, 0, 0]) == [5, 5, 0, 0, 0]  # nothing reaches behind the dam
+    assert flood([0, 1, 255, 3, 3], [5, 0, 0, 0, 0], [0, 0, 1, 0, 0]) == [5, 5, 0, 0, 0]  # nothing reaches behind the dam
 
 
 def lowest_passes(relief, markers):

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipeline.classical._flooding import DAM, flooded
+from pipeline.classical._flooding import flooded
 from pipeline.classical._method import grey
 from pipeline.classical._operators import derivative, smoothed
 from pipeline.classical._regions import VotedRegions
@@ -73,8 +73,7 @@ class Watershed(VotedRegions):
         relief = cv2.convertScaleAbs(distance, alpha=-254 / distance.max(), beta=255)
         is_peak = (relief == cv2.erode(relief, self._window())) & is_thing
         count, markers = cv2.connectedComponents(is_peak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-        np.putmask(markers, ~is_thing, DAM)
-        regions = flooded(relief, markers)
+        regions = flooded(relief, markers, dams=~is_thing)
         is_lost = (regions == 0) & is_thing  # a small thing without a peak, in the shade of a large one: a region as a whole
         if is_lost.any():
             _, lost = cv2.connectedComponents(is_lost.view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
