@@ -15,7 +15,7 @@ from pipeline.classical import METHODS
 from pipeline.datasets import BY_HAND, READERS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
-from pipeline.options import NUMBER, entry_faults
+from pipeline.options import NUMBER, classes_of, entry_faults
 from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.rules import RULES
 
@@ -110,6 +110,7 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
             place=f"{place}.fit.loss.{index}.options",
             given={"logits", "labels", "ignore_label"},
         )
+    faults += _own_loss_faults(fit, place=f"{place}.fit.loss") if fit.model in NETWORKS else []
     known = OPTIMIZER_OPTIONS[fit.optimizer.name]
     for option, value in fit.optimizer.options.items():
         where = f"{place}.fit.optimizer.options.{option}"
@@ -128,6 +129,18 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
     )
     faults += entry_faults(TRAINING_ENTRY, "training", fit.training, kind="entry", place=f"{place}.fit.training", given=set())
     return faults + predict_faults("segment", network.predict, place=f"{place}.predict")
+
+
+def _own_loss_faults(fit: config.NetworkFit, *, place: str) -> list[str]:
+    """A network that gives logits needs a loss of these; any other has all its losses itself."""
+    home, name = table.module_file(NETWORKS, fit.model), NETWORKS[fit.model].split(":")[1]
+    gives_logits = any(one.name == "SemanticNetwork" for one in classes_of(home, name))
+    names, wanted = [loss.name for loss in fit.loss], "[{name: own, weight: 1.0, options: {}}]"
+    if gives_logits and "own" in names:
+        return [f"{place}: network {fit.model} has no losses of its own; name another, such as cross_entropy"]
+    if not gives_logits and (names != ["own"] or fit.loss[0].weight != 1):
+        return [f"{place}: network {fit.model} has all its losses itself, and their weights; write loss: {wanted}"]
+    return []
 
 
 def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str, ...] = ()) -> list[str]:

@@ -9,6 +9,7 @@ import yaml
 
 from pipeline import check, config
 from pipeline.datasets import READERS
+from tests.project import OWN
 
 ROOT = Path(__file__).parent.parent
 CONTENT = yaml.safe_load((ROOT / "presets/shapes.yaml").read_text())
@@ -145,6 +146,23 @@ def test_sections_are_frozen():
         (
             lambda c: c["networks"]["unet"]["fit"]["loss"].append(c["networks"]["unet"]["fit"]["loss"][0]),
             "networks.unet.fit.loss: cross_entropy stands there twice",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(loss=OWN),
+            "networks.unet.fit.loss: network unet has no losses of its own; name another, such as cross_entropy",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["loss"].append(OWN[0]),
+            "networks.unet.fit.loss: network unet has no losses of its own",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(model="mask_rcnn", options={}),
+            "networks.unet.fit.loss: network mask_rcnn has all its losses itself, and their weights; write loss: "
+            "[{name: own, weight: 1.0, options: {}}]",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(model="yolact", options={}, loss=[OWN[0] | {"weight": 2.0}]),
+            "networks.unet.fit.loss: network yolact has all its losses itself, and their weights",
         ),
         (lambda c: c["networks"].update({"-h": c["networks"]["unet"]}), "no - first"),
         (lambda c: c["networks"].update({"a/b": c["networks"]["unet"]}), "use letters, digits, _ and - only"),

@@ -13,7 +13,7 @@ from pipeline.models import NETWORKS
 from pipeline.sources import Record, Source
 from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
 from stages import classical, evaluate, report, train
-from tests.project import TRAIN, small_params
+from tests.project import OWN, TRAIN, small_params
 from tests.tiny import POLICY, SPACE
 
 SPLITS = {"train": 8, "val": 3, "test": 3}
@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch):
     params["classical"] = {"kmeans": params["classical"]["kmeans"]}
     params["networks"] = {
         "semantic": {"fit": {"model": "fcn_plain", "options": {"widths": [4, 8]}, **TRAIN}, "predict": {"flip": True}},
-        "instances": {"fit": {"model": "fake", "options": {"width": 4}, **TRAIN, "epochs": 4}, "predict": {}},
+        "instances": {"fit": {"model": "fake", "options": {"width": 4}, **TRAIN, "loss": OWN, "epochs": 4}, "predict": {}},
     }
     fusion = {"semantic": "semantic", "instance": "instances", "fit": {"method": "panoptic_fusion"}}
     params["fusions"] = {"panoptic": {**fusion, "predict": {"stuff_area_px": 16, "score_threshold": 0.1}}}

@@ -11,10 +11,12 @@ NETWORKS = {
     "fcn8s": "pipeline.models.fcn8s:FCN8s",
     "fcn_plain": "pipeline.models.fcn_plain:FCNPlain",
     "gated_scnn": "pipeline.models.gated_scnn:GatedSCNN",
+    "mask_rcnn": "pipeline.models.mask_rcnn:MaskRCNN",
     "parsenet": "pipeline.models.parsenet:ParseNet",
     "pspnet": "pipeline.models.pspnet:PSPNet",
     "segnet": "pipeline.models.segnet:SegNet",
     "segnet_basic": "pipeline.models.segnet_basic:SegNetBasic",
     "unet": "pipeline.models.unet:UNet",
     "unet_encoder": "pipeline.models.unet_encoder:UNetEncoder",
+    "yolact": "pipeline.models.yolact:YOLACT",
 }
