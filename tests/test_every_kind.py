@@ -10,6 +10,7 @@ import yaml
 from pipeline import arrays, dataset_writer, inference
 from pipeline.dataset import Dataset
 from pipeline.models import NETWORKS
+from pipeline.report.runs import read_csv
 from pipeline.sources import Record, Source
 from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
 from stages import classical, evaluate, report, train
@@ -74,7 +75,12 @@ def test_every_kind_of_method_passes_the_line(project):
     report.main([])
 
     history = (project / "runs/instances/history.csv").read_text().splitlines()[0]
-    assert history == "epoch,train_loss,val_loss,val_miou,learning_rate,train_mask,train_area"
+    assert history == "epoch,train_loss,val_loss,val_miou,val_mask_ap,learning_rate,train_mask,train_area"
+    model = json.loads((project / "runs/instances/model/model.json").read_text())
+    epochs = read_csv(project / "runs/instances/history.csv")
+    chosen = max(epochs, key=lambda row: float(row["val_mask_ap"]))  # the first of equals, and its mIoU is not the best
+    assert float(chosen["val_mask_ap"]) == pytest.approx(model["best_val_mask_ap"])
+    assert int(chosen["epoch"]) == model["best_epoch"] != int(max(epochs, key=lambda row: float(row["val_miou"]))["epoch"])
     for name in ("kmeans", "semantic", "instances", "panoptic"):
         scores = json.loads((project / f"runs/{name}/metrics.json").read_text())
         assert 0 <= scores["miou"] <= 1 and 0 <= scores["boundary_iou"] <= 1 and 0 <= scores["boundary_f1"] <= 1

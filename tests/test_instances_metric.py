@@ -262,3 +262,11 @@ def test_run_lengths_are_those_of_pycocotools(seed):
     code = _objects._encoded(mask[:, first:last], first, 9)
     expected = coco.encode(np.asfortranarray(mask.view(np.uint8)))
     assert (code["size"], code["counts"]) == (expected["size"], expected["counts"])
+
+
+def test_two_halves_joined_score_as_the_whole():
+    pairs = [crowded_scene(np.random.default_rng(seed)) for seed in range(12)]
+    halves = [scored(*pairs[:5]), scored(*pairs[5:])]
+    halves[0].join(halves[1])
+    assert halves[0].scores() == scored(*pairs).scores() != halves[1].scores()
+    assert halves[0].tables() == scored(*pairs).tables()

@@ -86,6 +86,15 @@ class Instances:
             self.recalls[kind][one].add(outcomes, wanted)
         self.proposals[kind].add(*matched(np.arange(len(areas))[: PROPOSALS[-1]], np.arange(len(true_areas))))
 
+    def join(self, other: Instances) -> None:
+        """Count the images of another one too, behind its own."""
+        self.is_whole &= other.is_whole
+        for kind in KINDS:
+            pairs = [*zip(self.rankings[kind], other.rankings[kind], strict=True)]
+            pairs += [*zip(self.recalls[kind], other.recalls[kind], strict=True)]
+            for mine, theirs in [*pairs, (self.proposals[kind], other.proposals[kind])]:
+                mine.join(theirs)
+
     def scores(self) -> dict[str, float]:
         """Numbers in 0..1; one that does not exist is absent: of a size, say, that no true object has."""
         if not self.is_whole:

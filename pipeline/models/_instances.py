@@ -34,6 +34,7 @@ class InstanceNetwork(Network):
     """
 
     wants_instances = True
+    judged_by = ("mask_ap",)
     pyramid: nn.Module
 
     def __init__(self, label_space: LabelSpace, *, encoder: str, pretrained: bool | str, freeze_norm: bool):

@@ -37,6 +37,7 @@ class Network(nn.Module, ABC):
     wants_instances = False  # True: `Targets.instances` is filled
     gathers = False  # True: `losses` are those of all processes' rows, through `together`; else of this process's own
     mean, std = IMAGENET_MEAN, IMAGENET_STD  # of RGB in 0..1; batches come normalised by them
+    judged_by: tuple[str, ...] = ("miou",)  # validation scores whose mean chooses the best epoch; of those that there are
 
     def __init__(self, label_space: LabelSpace):
         super().__init__()
