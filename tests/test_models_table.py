@@ -27,6 +27,8 @@ SMALL = {  # layers of every kind: transposed, grouped, used twice, unpooling, a
 }
 FINDING_OBJECTS = {  # networks without logits; nothing is found, since what is found adds to the work
     "mask_rcnn": {**LITE0, "width": 8, "box_width": 8, "mask_widths": [8], "proposals": 20, "score_threshold": 1.0},
+    "deepmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
+    "sharpmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
     "yolact": {**LITE0, "width": 8, "prototypes": 4, "score_threshold": 1.0},
 }
 
