@@ -8,15 +8,14 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from pipeline.models import _encoders
+from pipeline.models import _encoders, _multipath
 from pipeline.models._instances import InstanceNetwork, in_crowd, strided
 from pipeline.structures import LabelSpace
 
@@ -48,18 +47,25 @@ class MaskRCNN(InstanceNetwork):
         proposals at most are objects
     box_width : values of the two hidden layers behind a box's 7 x 7 features
     mask_widths : channels of the convolutions on a box's 14 x 14 features, and the last ones of the mask of 28 x 28
+    foveal : factors of at least 1; the hidden layers see the box so many times enlarged about its centre, each for itself.
+        [1.0] is Mask R-CNN's, [1.0, 1.5, 2.0, 4.0] MultiPath's
+    skip : a box's features come from all levels of the pyramid, normalised, instead of the one that its size assigns
+    integral : IoU with an object from which on a proposal is one; a classifier is trained for each threshold, and their
+        probabilities are averaged. [0.5] is Mask R-CNN's, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75] MultiPath's
     score_threshold : objects below it are left out
     nms_threshold : of two objects of a class that overlap by more (IoU of their boxes) the surer one stays
     most_objects : of a picture
 
     Raises
     ------
-    ValueError : an encoder without these maps, another number of anchor sizes, or weights that do not fit.
+    ValueError : an encoder without these maps, another number of anchor sizes, factors below 1, thresholds outside 0..1, or
+        weights that do not fit.
 
     References
     ----------
     He et al. 2017, Mask R-CNN, arXiv:1703.06870; Ren et al. 2015, Faster R-CNN, arXiv:1506.01497; Lin et al. 2017, Feature
-    Pyramid Networks, arXiv:1612.03144. Crowds are left out as in Detectron.
+    Pyramid Networks, arXiv:1612.03144. Crowds are left out as in Detectron. `foveal`, `skip` and `integral` are of Zagoruyko
+    et al. 2016, A MultiPath Network for Object Detection, arXiv:1604.02135; where they differ says `_multipath`.
     """
 
     def __init__(
@@ -78,10 +84,14 @@ class MaskRCNN(InstanceNetwork):
         sampled_proposals: int = 512,
         box_width: int = 1024,
         mask_widths: Sequence[int] = (256, 256, 256, 256),
+        foveal: Sequence[float] = (1.0,),
+        skip: bool = False,
+        integral: Sequence[float] = (0.5,),
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
         most_objects: int = 100,
     ):
+        _multipath.check(foveal=foveal, integral=integral)
         is_whole = isinstance(pretrained, str) and _holds_detector(pretrained)
         super().__init__(label_space, encoder=encoder, pretrained=False if is_whole else pretrained, freeze_norm=freeze_norm)
         self.places = strided(self.encoder, first=4)
@@ -105,11 +115,10 @@ class MaskRCNN(InstanceNetwork):
         )
         names, num_labels = [str(level) for level in range(len(channels))], len(self.things) + 1
         self.roi_heads = _Heads(
-            MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
-            TwoMLPHead(width * 7**2, box_width),
-            FastRCNNPredictor(box_width, num_labels),
-            fg_iou_thresh=0.5,
-            bg_iou_thresh=0.5,
+            _multipath.box_pool(names, width, foveal=foveal, skip=skip, side=7),
+            TwoMLPHead(len(foveal) * width * 7**2, box_width),
+            _multipath.box_predictor(box_width, num_labels, classifiers=len(integral)),
+            thresholds=integral,
             batch_size_per_image=sampled_proposals,
             positive_fraction=0.25,
             bbox_reg_weights=None,  # 10, 10, 5, 5
@@ -179,13 +188,13 @@ class _Proposals(RegionProposalNetwork):
         return labels, matched
 
 
-class _Heads(RoIHeads):
+class _Heads(_multipath.IntegralHeads):
     """torchvision's heads, which do not learn from proposals in a crowd that are none of the objects told apart."""
 
     def select_training_samples(self, proposals, targets):
         kept = []
         for boxes, truth in zip(proposals, targets, strict=True):
-            is_object = (box_iou(boxes, truth["boxes"]) >= 0.5).any(dim=1)
+            is_object = (box_iou(boxes, truth["boxes"]) >= self.thresholds[0]).any(dim=1)
             kept.append(boxes[is_object | ~in_crowd(boxes, truth["crowd"])])
         return super().select_training_samples(kept, targets)
 
