@@ -87,7 +87,7 @@ def test_pictures_that_cannot_be_used_are_all_told(images):
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch) -> np.ndarray:
-    """A run that finds what is plainly red or blue, and a picture of a disk whose rim it does not find; (H, W) bool the disk."""
+    """A run that finds what is plainly red or blue, and a picture of a disk with stripes that are neither; the disk."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(NETWORKS, "fake", "tests.fake_instance_network:FakeInstanceNetwork")
     save_network(Path("runs/objects"), "fake", weights=red_squares_and_blue_bars)
@@ -95,7 +95,7 @@ def scene(tmp_path, monkeypatch) -> np.ndarray:
     distance = np.hypot(x - 60, y - 45)
     noise = np.random.default_rng(0).integers(0, 25, (96, 120, 3))
     picture = np.where((distance < 20)[..., None], (250, 60, 60), (40, 60, 90)) + noise * [0, 1, 1]
-    picture[(distance < 12) & (x % 6 < 2)] = (100, 60, 60)  # stripes that the network leaves out
+    picture[(distance < 12) & (x % 6 < 2)] = (100, 60, 60)
     fakes.save(Path("photos/disk.png"), picture.astype(np.uint8))
     fakes.save(Path("photos/empty.png"), np.full((96, 120, 3), 60, np.uint8))
     return distance < 20
