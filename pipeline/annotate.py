@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from pipeline import annotations, command, drawing, files, overlay
+from pipeline import annotations, command, drawing, files, object_layer, overlay
 from pipeline.boxes import FORMS, Boxed, read
 from pipeline.cutting import Cut, as_scored, choose, model_of
 from pipeline.detections import LEAST_SCORE, detect
@@ -139,7 +139,7 @@ def _picture(image: np.ndarray, masks: Sequence[np.ndarray], given: Boxed, colou
     own = np.array([colours[label] for label in given.labels], np.uint8).reshape(-1, 3)
     stacked = np.array(masks, bool).reshape(-1, *image.shape[:2])
     layer = np.zeros((*drawing.roomy_size(image.shape[:2]), 4), np.uint8)
-    drawing.draw(layer, drawing.Objects(stacked, given.boxes, own, [(label,) for label in given.labels]))
+    object_layer.draw(layer, object_layer.Objects(stacked, given.boxes, own, [(label,) for label in given.labels]))
     return drawing.over(image, layer)
 
 
