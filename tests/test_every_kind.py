@@ -3,11 +3,12 @@
 import json
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 
-from pipeline import arrays, dataset_writer, inference
+from pipeline import arrays, dataset_writer, drawing, inference
 from pipeline.dataset import Dataset
 from pipeline.models import NETWORKS
 from pipeline.report.runs import read_csv
@@ -89,9 +90,15 @@ def test_every_kind_of_method_passes_the_line(project):
         has_probabilities = name == "semantic"
         assert ("ece" in scores) == has_probabilities
         assert len((project / f"runs/{name}/reliability.csv").read_text().splitlines()) == (16 if has_probabilities else 1)
-        assert len(list((project / f"runs/{name}/samples").glob("*.png"))) == 2
+        samples = project / f"runs/{name}/samples"
+        kept = [len(list(samples.glob(files))) for files in ("*.png", "truth/*.png", "beside_truth/*.jpg")]
+        assert kept == [2, 2, 2]
+        planes = {cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape[2] for file in samples.rglob("*.png")}
+        assert planes == ({3} if name in ("kmeans", "semantic") else {4})  # class colours, or objects drawn over the photo
     page = (project / "report/index.html").read_text()
     assert all(name in page for name in ("kmeans", "semantic", "instances", "panoptic"))
+    assert [page.count(f'alt="true {what}"') for what in ("classes", "objects")] == [2, 4]  # objects alone, and with stuff
+    assert f"of score {drawing.LEAST_SCORE} and more" in page
     assert "multiply_adds" in json.loads((project / "runs/panoptic/cost.json").read_text())
     assert "(nothing)" in (project / "runs/instances/confusion.csv").read_text()
 
