@@ -58,6 +58,22 @@ def test_instances_paint_in_score_order_and_leave_the_rest_void():
     assert (InstanceSet.empty(2, 3).semantic(SPACE) == 255).all()
 
 
+def test_an_object_more_likely_wrong_than_right_is_not_painted():
+    masks = np.array([[[1, 1, 0]], [[0, 1, 1]], [[0, 0, 1]]], bool)
+    assert InstanceSet.build(masks, [1, 2, 1], [0.5, 0.49, 0.05]).semantic(SPACE).tolist() == [[1, 1, 255]]
+
+
+def test_the_objects_of_a_panoptic_map_go_with_it():
+    objects = InstanceSet.build([[[1, 0], [0, 1]]], [1], [0.3])
+    panoptic = PanopticMap(np.array([[1, 1], [0, 0]], np.int32), (Segment(1, 0),), objects)
+    assert panoptic.cropped(2, 1).objects.masks.tolist() == [[[1], [0]]]
+    assert panoptic.resized(2, 4).objects.masks.tolist() == [[[1, 1, 0, 0], [0, 0, 1, 1]]]
+    assert panoptic.resized(2, 2) is panoptic
+    assert len(panoptic.instances(SPACE)) == 0  # its things are what the map shows
+    bare = PanopticMap(panoptic.segments, panoptic.info)
+    assert bare.cropped(1, 1).objects is bare.resized(4, 4).objects is None
+
+
 @pytest.mark.parametrize(
     "prediction",
     [
@@ -115,6 +131,10 @@ def test_probabilities_are_resized_before_the_decision():
         (lambda: PanopticMap(np.ones((2, 2), np.int32)), "ids \\[1\\] stand in the map and not in its info"),
         (lambda: PanopticMap(np.zeros((2, 2), np.int64)), "wanted \\(H, W\\) int32"),
         (lambda: PanopticMap(np.zeros((2, 2), np.int32), (Segment(1 << 24, 0),)), "must differ and lie in"),
+        (
+            lambda: PanopticMap(np.zeros((2, 3), np.int32), objects=InstanceSet.empty(2, 2)),
+            r"PanopticMap: segments are \(2, 3\) and objects \(2, 2\)",
+        ),
         (lambda: Target(LABELS, InstanceSet.empty(2, 2)), "Target: labels are"),
         (
             lambda: Sample("a", None, "a", np.zeros((2, 2, 3), np.uint8), PanopticMap.from_labels(LABELS, SPACE)),
