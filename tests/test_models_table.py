@@ -27,6 +27,15 @@ SMALL = {  # layers of every kind: transposed, grouped, used twice, unpooling, a
 }
 FINDING_OBJECTS = {  # networks without logits; nothing is found, since what is found adds to the work
     "mask_rcnn": {**LITE0, "width": 8, "box_width": 8, "mask_widths": [8], "proposals": 20, "score_threshold": 1.0},
+    "panoptic_fpn": {
+        **LITE0,
+        "width": 8,
+        "box_width": 8,
+        "mask_widths": [8],
+        "proposals": 1,  # more of them may overlap and be left out, by the picture
+        "score_threshold": 1.0,
+        "semantic_width": 8,
+    },
     "yolact": {**LITE0, "width": 8, "prototypes": 4, "score_threshold": 1.0},
 }
 
