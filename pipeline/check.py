@@ -25,6 +25,7 @@ OPTIMIZER_OPTIONS = {
     "sgd": {"dampening": NUMBER, "momentum": NUMBER, "nesterov": (bool,), "weight_decay": NUMBER},
 }
 TRAINING_ENTRY = {"training": "pipeline.training.updates:training_options"}
+PAINTING_ENTRY = {"painting": "pipeline.painting:fused"}
 PREDICT_ENTRY = {
     "segment": "pipeline.prediction_options:segment_options",
     "classical": "pipeline.prediction_options:classical_options",
@@ -154,6 +155,9 @@ def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str,
         faults += _named_faults(POSTPROCESSES, process, kind="post-process", place=f"{place}.postprocess.{index}")
     if isinstance(division, str | dict):
         faults += _named_faults(DIVISIONS, division, kind="division", place=f"{place}.instances")
+    if isinstance(painting := options.get("painting"), dict):
+        given = {"instances", "labels", "label_space"}
+        faults += entry_faults(PAINTING_ENTRY, "painting", painting, kind="entry", place=f"{place}.painting", given=given)
     return faults
 
 

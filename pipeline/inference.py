@@ -144,6 +144,7 @@ class FittedNetwork(Fitted):
         self.network = build(self.label_space, **options)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.mean, self.network.std = description["mean"], description["std"]
+        self._set_painting()
         self.network.to(self.device, memory_format=torch.channels_last).eval()
         self.short_side = description["short_side"]
         window, stride = self.options["window"], self.network.stride
@@ -152,6 +153,16 @@ class FittedNetwork(Fitted):
             look_up(POSTPROCESSES, entry["name"], kind="post-process")(self.label_space, **entry["options"])
             for entry in self.options["postprocess"]
         ]
+
+    def _set_painting(self) -> None:
+        wanted = self.options["painting"]
+        if self.network.painting is not None:
+            self.network.painting = wanted or {}
+        elif wanted is not None:
+            raise ValueError(
+                f"{self.description['name']}: predict.painting is for a network that finds things and stuff, and "
+                f"{self.description['method']} does not; set painting: null"
+            )
 
     def segment(self, image, prompt=None):
         return self._after(image, self.postprocesses)

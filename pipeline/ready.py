@@ -22,7 +22,7 @@ from pipeline.overlay import segment_colours
 from pipeline.postprocess import FUSIONS
 from pipeline.prediction_options import scored_options
 from pipeline.search import build
-from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
+from pipeline.structures import SURE, InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
 from pipeline.table import module_file
 
 IN_MLFLOW = ("models:/", "runs:/")  # what the address of a model in MLflow begins with
@@ -228,6 +228,7 @@ def _objects(prediction: Prediction, labels: np.ndarray) -> tuple[np.ndarray, di
     if isinstance(prediction, PanopticMap):
         return prediction.segments, Counter(segment.category for segment in prediction.info)
     if isinstance(prediction, InstanceSet):
+        prediction = prediction[prediction.scores >= SURE]  # as in the labels
         parts = np.zeros(prediction.shape, np.int32)
         for index in np.argsort(prediction.scores, kind="stable"):
             parts[prediction.masks[index]] = index + 1

@@ -16,7 +16,13 @@ def space(num_classes: int, *, isthing: bool = False) -> LabelSpace:
     return LabelSpace(names, ((9, 9, 9),) * num_classes, (isthing,) * num_classes)
 
 
-def many_objects(height: int, width: int, *, count: int = 300, classes: Sequence[int] = (0, 1, 2)) -> InstanceSet:
+def mixed(num_classes: int) -> LabelSpace:
+    """Things, and the last class is stuff; one class alone is a thing."""
+    isthing = (*(True,) * max(1, num_classes - 1), False)[:num_classes]
+    return LabelSpace(space(num_classes).names, space(num_classes).colours, isthing)
+
+
+def many_objects(height: int, width: int, *, count: int = 300, classes: Sequence[int] = (0, 1)) -> InstanceSet:
     """One as large as the picture and single pixels, so many that of a small picture every anchor meets one."""
     masks = np.zeros((count, height, width), bool)
     masks[0] = True

@@ -34,6 +34,9 @@ SMALL = {
     "mask_rcnn": LITE0
     | {"train_proposals": 100, "proposals": 50, "sampled_proposals": 32, "box_width": 16, "mask_widths": [8, 8]},
     "sharpmask": LITE0 | PROPOSALS,
+    "panoptic_fpn": LITE0
+    | {"train_proposals": 100, "proposals": 50, "sampled_proposals": 32, "box_width": 16, "mask_widths": [8, 8]}
+    | {"semantic_width": 8},
     "yolact": LITE0 | {"freeze_norm": True, "prototypes": 8},
 }
 AGNOSTIC = {"deepmask", "sharpmask"}  # every object found is of the first class
@@ -65,31 +68,34 @@ def losses_of(network, *objects: InstanceSet) -> dict[str, float]:
         return {name: loss.item() for name, loss in network.eval().losses(pictures(len(objects)), targets).items()}
 
 
+def objects_of(network, count: int = 2) -> list[InstanceSet]:
+    """All objects that it finds in the pictures, before any are painted."""
+    with torch.no_grad():
+        return [getattr(prediction, "objects", prediction) for prediction in network.predict(pictures(count))]
+
+
 TWO = InstanceSet.build(rectangles((4, 8, 40, 56), (50, 0, 96, 30)), [1, 3])
 
 
 @every_network
 def test_predictions_are_things_in_the_order_of_their_scores(name):
     network = build(name, score_threshold=0.0).eval()
-    with torch.no_grad():
-        for prediction in network.predict(pictures()):
-            assert prediction.shape == (HEIGHT, WIDTH) and 0 < len(prediction) <= 100
-            assert set(prediction.classes) <= ({1} if name in AGNOSTIC else {1, 3}) and prediction.masks.any(axis=(1, 2)).all()
-            assert (np.diff(prediction.scores) <= 0).all() and 0 <= prediction.scores.min() <= prediction.scores.max() <= 1
+    for found in objects_of(network):
+        assert found.shape == (HEIGHT, WIDTH) and 0 < len(found) <= 100
+        assert set(found.classes) <= ({1} if name in AGNOSTIC else {1, 3}) and found.masks.any(axis=(1, 2)).all()
+        assert (np.diff(found.scores) <= 0).all() and 0 <= found.scores.min() <= found.scores.max() <= 1
 
 
 @every_network
 def test_nothing_is_found_where_no_score_is_high_enough(name):
     network = build(name, score_threshold=1.0).eval()
-    with torch.no_grad():
-        assert [prediction.masks.shape for prediction in network.predict(pictures())] == [(0, HEIGHT, WIDTH)] * 2
+    assert [found.masks.shape for found in objects_of(network)] == [(0, HEIGHT, WIDTH)] * 2
 
 
 @every_network
 def test_at_most_so_many_objects(name):
     network = build(name, score_threshold=0.0, most_objects=3).eval()
-    with torch.no_grad():
-        assert all(len(prediction) <= 3 for prediction in network.predict(pictures()))
+    assert all(len(found) <= 3 for found in objects_of(network))
 
 
 @every_network
@@ -238,5 +244,9 @@ def test_the_losses_stand_in_the_history_one_by_one(unstopped):
         "deepmask": ["train_loss", "train_mask", "train_score"],
         "sharpmask": ["train_loss", "train_mask", "train_coarse", "train_score"],
         "mask_rcnn": ["train_loss", *(f"train_{part}" for part in ("objectness", "proposal_box", "class", "box", "mask"))],
+        "panoptic_fpn": [
+            "train_loss",
+            *(f"train_{part}" for part in ("objectness", "proposal_box", "class", "box", "mask", "semantic")),
+        ],
         "yolact": ["train_loss", *(f"train_{part}" for part in ("class", "box", "mask", "semantic"))],
     }

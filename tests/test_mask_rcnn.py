@@ -10,9 +10,10 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from pipeline.models import mask_rcnn
 from pipeline.models._network import Targets
 from pipeline.models.mask_rcnn import LOSSES, MaskRCNN
+from pipeline.models.panoptic_fpn import PanopticFPN
 from pipeline.provenance import file_hash
 from pipeline.structures import InstanceSet
-from tests.networks import count, published, space
+from tests.networks import count, mixed, published, space
 
 HEIGHT, WIDTH = 96, 128
 THINGS = 3
@@ -109,6 +110,14 @@ def test_weights_of_other_classes_are_left_out(theirs, tmp_path):
     assert torch.equal(state["pyramid.inner_blocks.0.0.weight"], given["backbone.fpn.inner_blocks.0.0.weight"])
     assert torch.equal(state["roi_heads.mask_predictor.conv5_mask.weight"], given["roi_heads.mask_predictor.conv5_mask.weight"])
     assert state["roi_heads.box_predictor.cls_score.weight"].shape == (6, 1024)
+
+
+def test_they_fill_panoptic_fpn_but_for_its_semantic_head(theirs, tmp_path):
+    pinned = saved(theirs.state_dict(), tmp_path / "coco.safetensors")
+    network = PanopticFPN(mixed(THINGS + 1), pretrained=pinned)
+    state, given = network.state_dict(), theirs.state_dict()
+    assert torch.equal(state["roi_heads.box_predictor.cls_score.weight"], given["roi_heads.box_predictor.cls_score.weight"])
+    assert network.semantic.logits.weight.shape == (2, 128, 1, 1)
 
 
 def test_weights_that_do_not_fit_are_refused(theirs, tmp_path):

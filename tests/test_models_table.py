@@ -29,6 +29,15 @@ FINDING_OBJECTS = {  # networks without logits; nothing is found, since what is 
     "mask_rcnn": {**LITE0, "width": 8, "box_width": 8, "mask_widths": [8], "proposals": 20, "score_threshold": 1.0},
     "deepmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
     "sharpmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
+    "panoptic_fpn": {
+        **LITE0,
+        "width": 8,
+        "box_width": 8,
+        "mask_widths": [8],
+        "proposals": 1,  # more of them may overlap and be left out, by the picture
+        "score_threshold": 1.0,
+        "semantic_width": 8,
+    },
     "yolact": {**LITE0, "width": 8, "prototypes": 4, "score_threshold": 1.0},
 }
 

@@ -30,7 +30,7 @@ class Instances:
     - `KIND_proposal_ar10`, `_ar100`, `_ar1000`: the same with so many of an image, whatever their class and the true one.
 
     A crowd need not be found, and what lies in it is neither right nor wrong. A semantic map has the objects it was divided
-    into, a panoptic one its things; their boxes are those around the masks.
+    into, a panoptic one those that its things were chosen from, else its things; their boxes are those around the masks.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ NETWORKS = {
     "fcn_plain": "pipeline.models.fcn_plain:FCNPlain",
     "gated_scnn": "pipeline.models.gated_scnn:GatedSCNN",
     "mask_rcnn": "pipeline.models.mask_rcnn:MaskRCNN",
+    "panoptic_fpn": "pipeline.models.panoptic_fpn:PanopticFPN",
     "parsenet": "pipeline.models.parsenet:ParseNet",
     "pspnet": "pipeline.models.pspnet:PSPNet",
     "segnet": "pipeline.models.segnet:SegNet",

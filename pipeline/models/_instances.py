@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.models import _encoders
 from pipeline.models._network import Network, Targets
-from pipeline.structures import InstanceSet, LabelSpace
+from pipeline.structures import InstanceSet, LabelSpace, Prediction
 
 CROWD_SHARE = 0.7  # of a box inside a crowd's, from which on it is no background; so in Detectron and in YOLACT's code
 NORMS = nn.modules.batchnorm._BatchNorm
@@ -21,7 +21,8 @@ class InstanceNetwork(Network):
 
     Its labels are 0 for "no object" and 1..T for the T thing classes, in their order. The truth of a picture is a mapping with
     `boxes` (N, 4) in px, `labels` (N,), `masks` (N, H, W) uint8 and `crowd` (M, 4), the boxes of crowd regions: what lies in
-    one is neither an object nor background. An object found is as sure as its score and covers the pixels of its mask.
+    one is neither an object nor background; and `semantic` (H, W) int64, the class of each pixel, stuff too, or void. An
+    object found is as sure as its score and covers the pixels of its mask.
 
     Parameters
     ----------
@@ -66,11 +67,11 @@ class InstanceNetwork(Network):
         return self._run(images, targets)[1]
 
     def predict(self, images, *, probabilities=False):
-        return [self._instance_set(one) for one in self(images)[0]]
+        return [self._prediction(one) for one in self(images)[0]]
 
     def assess(self, images, targets):
         found, losses = self._run(images, targets)
-        return losses, [self._instance_set(one) for one in found]
+        return losses, [self._prediction(one) for one in found]
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -84,7 +85,10 @@ class InstanceNetwork(Network):
         self.pyramid.compile(*args, **options)
 
     def _run(self, images, targets: Targets):
-        truth = [self._truth(objects, images.device) for objects in targets.instances]
+        truth = [
+            self._truth(objects, images.device) | {"semantic": labels}
+            for objects, labels in zip(targets.instances, targets.labels, strict=True)
+        ]
         with nullcontext() if self.training else _same_draws(images.device):
             return self(images, truth)
 
@@ -99,6 +103,10 @@ class InstanceNetwork(Network):
             "masks": torch.from_numpy(objects.masks[kept].view(np.uint8)).to(device),
             "crowd": torch.from_numpy(boxes[has_pixels & objects.iscrowd]).to(device),
         }
+
+    def _prediction(self, found: Mapping[str, torch.Tensor]) -> Prediction:
+        """What `forward` found in one picture."""
+        return self._instance_set(found)
 
     def _instance_set(self, found: Mapping[str, torch.Tensor]) -> InstanceSet:
         """The objects of one picture that cover a pixel, the surest first."""

@@ -19,7 +19,6 @@ from pipeline.structures import LabelSpace
 STRIDE = 16  # px between two places; of the encoder's map that is looked at
 OBJECT_SHARE = 128 / 224  # of a patch's side, that an object's longer side has
 SCALES = tuple(2 ** (step / 2) for step in range(-5, 2))
-SURE = 0.5  # scores of the objects that an epoch is judged by
 CHUNK = 64  # masks made at once
 
 
@@ -47,11 +46,11 @@ class ProposalNetwork(InstanceNetwork):
     A picture is seen at several scales, and at each through patches whose middles lie STRIDE px apart, all in one pass: the
     layers behind the encoder are convolutions. Beyond the picture there is its mean colour. Classes are not told apart: every
     object found has the first thing class of the data set. The scores that count are `KIND_proposal_ar10`, `_ar100` and
-    `_ar1000`, and where one class is a thing `mask_ap` too; a thousand objects painted over each other make no labels, so that
-    `miou` says nothing. For the same reason an epoch's validation mIoU, which chooses the best one, is that of the objects
-    with a score of SURE at least. A picture of H x W px has most_objects * H * W bytes of masks.
+    `_ar1000`, and where one class is a thing `mask_ap` too; the best epoch is the one whose average recall of a hundred is. A
+    picture of H x W px has most_objects * H * W bytes of masks.
     """
 
+    judged_by = ("mask_proposal_ar100",)
     trains_scores = True
 
     def __init__(
@@ -128,9 +127,8 @@ class ProposalNetwork(InstanceNetwork):
         losses = {} if truth is None else self._losses(images, truth)
         if self.training:
             return [], losses
-        least = self.score_threshold if truth is None else max(self.score_threshold, SURE)
         levels = [self._level(images, scale) for scale in self.scales]
-        return [self._found(row, levels, least, images.shape[2:]) for row in range(len(images))], losses
+        return [self._found(row, levels, images.shape[2:]) for row in range(len(images))], losses
 
     def compile(self, *args, **options):
         """Compile the encoder alone."""
@@ -182,11 +180,11 @@ class ProposalNetwork(InstanceNetwork):
         codes, scores, details = self.look(cut(images, rows, box.expand(len(images), 4), tuple(size)))
         return Level(scale, codes, scores.float().sigmoid(), details)
 
-    def _found(self, row: int, levels: Sequence[Level], least: float, size: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """The objects of one picture: the surest places of all scales, with a score of `least` at least."""
+    def _found(self, row: int, levels: Sequence[Level], size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """The objects of one picture: the surest places of all scales."""
         scores = torch.cat([level.scores[row].flatten() for level in levels])
         order = scores.argsort(descending=True, stable=True)[: self.most_objects]
-        order = order[scores[order] >= least]
+        order = order[scores[order] >= self.score_threshold]
         masks, first = torch.zeros(len(order), *size, dtype=torch.bool, device=scores.device), 0
         for level in levels:
             count = level.scores[row].numel()

@@ -28,7 +28,8 @@ def validate(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Mean losses and scores by name of a split, each sample whole and unchanged; the processes share its batches.
 
-    The scores are `miou` and, of a network that learns from objects, `mask_ap`, where the split has objects.
+    The scores are `miou` and, of a network that learns from objects, `mask_ap` and what else it is judged by; where the split
+    has objects.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def validate(
         seen += len(batch.ids)
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + loss.item() * len(batch.ids)
-    return _joined(processes.gathered((matrix, objects, sums, seen)))
+    losses, scores = _joined(processes.gathered((matrix, objects, sums, seen)))
+    return losses, {name: score for name, score in scores.items() if name in {"miou", "mask_ap", *network.judged_by}}
 
 
 def _samples(batch: Batch, network: Network) -> Iterator[Sample]:
@@ -76,5 +78,6 @@ def _joined(parts: list[tuple]) -> tuple[dict[str, float], dict[str, float]]:
     if objects[0]:
         for other in objects[1:]:
             objects[0].join(other)
-        scores |= {name: value for name, value in objects[0].scores().items() if name == "mask_ap"}
-    return {name: sum(one.get(name, 0.0) for one in losses) / sum(seen) for name in losses[0]}, scores
+        scores |= objects[0].scores()
+    names = dict.fromkeys(name for one in losses for name in one)
+    return {name: sum(one.get(name, 0.0) for one in losses) / sum(seen) for name in names}, scores
