@@ -97,7 +97,12 @@ def test_sections_are_frozen():
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(flipp=True),
-            "prediction segment has no such option; it takes: flip, instances, overlap, postprocess, scales, window",
+            "prediction segment has no such option; it takes: flip, instances, overlap, painting, postprocess, scales, window",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(painting={"stuff_area": 9}),
+            "predict.painting.stuff_area: entry painting has no such option; it takes: overlap_threshold, score_threshold, "
+            "stuff_area_px. Did you mean stuff_area_px?",
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(instances="component"),

@@ -384,7 +384,9 @@ def test_a_network_predicts_with_the_options_it_was_scored_with(run, fails):
     run(folder, "x.png", "--out", "off.png", "--set", "flip=false", "--set", "postprocess=[]")
     assert Path("scored.png").read_bytes() == Path("flip.png").read_bytes()  # a temperature moves no label
     assert Path("off.png").read_bytes() == Path("plain.png").read_bytes() != Path("flip.png").read_bytes()
-    assert "no such option; it takes: flip, overlap, postprocess, scales, window" in fails(folder, "x.png", "--set", "flop=1")
+    assert "no such option; it takes: flip, overlap, painting, postprocess, scales, window" in fails(
+        folder, "x.png", "--set", "flop=1"
+    )
     assert "--set flip: 1 is no bool" in fails(folder, "x.png", "--set", "flip=1")
     assert "unknown post-process 'crf'" in fails(folder, "x.png", "--set", "postprocess=[crf]")
     said = fails(folder, "x.png", "--set", "postprocess=[{name: dense_crf, options: {iter: 2}}]")
