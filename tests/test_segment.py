@@ -404,8 +404,8 @@ def test_objects_are_counted_and_what_is_none_stays_as_it_is(run):
     pixels[:, :4], pixels[:, 8:] = (250, 60, 60), (60, 60, 250)
     fakes.save(Path("x.png"), pixels)
     said = run(folder, "x.png", "--out", "m.png", "--overlay", "o.png")
-    assert ": ■ square 33.3 % (1 object), ■ bar 33.3 % (1 object), ■ void 33.3 %\n" in said
-    assert mask("m.png").tolist() == [[1] * 4 + [255] * 4 + [2] * 4] * 4
+    assert ": ■ ground 33.3 %, ■ square 33.3 % (1 object), ■ bar 33.3 % (1 object)\n" in said
+    assert mask("m.png").tolist() == [[1] * 4 + [0] * 4 + [2] * 4] * 4
     drawn = mask("o.png")  # 40 times as large, so that there is room for text
     assert drawn.shape == (160, 480, 3) and (drawn[100:, 200:280] == 60).all()
     for x, colour in ((80, (230, 25, 75)), (400, (60, 180, 75))):  # each in a colour of its own
