@@ -327,13 +327,6 @@ def test_an_encoder_without_the_maps_is_refused(small, monkeypatch):
         small(DeepMask)
 
 
-def undecided(network, images) -> None:
-    """Give the network scores about one half."""
-    nn.init.normal_(network.score_branch[-1].weight, std=5.0)
-    with torch.no_grad():
-        network.score_branch[-1].bias -= network._level(images, 1.0).scores.logit().median()
-
-
 def saved(network, path) -> str:
     save_file(network.state_dict(), path)
     return f"{path}#sha256={file_hash(path)}"
@@ -365,20 +358,6 @@ def test_a_deepmask_of_other_sizes_is_refused(small, tmp_path):
     pinned = saved(small(DeepMask), tmp_path / "deepmask.safetensors")
     with pytest.raises(ValueError, match=r"deepmask\.safetensors does not fit: size mismatch for trunk"):
         small(SharpMask, pretrained=pinned, rank=16)
-
-
-@BOTH
-def test_an_epoch_is_judged_by_what_is_sure(small, kind):
-    network = small(kind)
-    image, objects = picture(0)
-    images = network.normalised(torch.from_numpy(image)[None])
-    undecided(network, images)
-    with torch.no_grad():
-        _, (judged,) = network.assess(images, targets_of([objects]))
-        (found,) = network.predict(images)
-    sure = found[found.scores >= 0.5]
-    assert 0 < len(sure) < len(found)
-    assert np.array_equal(judged.masks, sure.masks) and np.array_equal(judged.scores, sure.scores)
 
 
 def recall(network, pictures) -> float:
