@@ -33,10 +33,11 @@ from rich.progress import track
 from pipeline import annotations, command, drawing, files, object_layer, overlay
 from pipeline.boxes import FORMS, Boxed, read
 from pipeline.cutting import Cut, as_scored, choose, model_of
-from pipeline.detections import LEAST_SCORE, detect
+from pipeline.detections import detect
 from pipeline.image_files import images_below
 from pipeline.pictures import picture_and_remarks
 from pipeline.spread import spread
+from pipeline.structures import SURE
 
 METHOD, OUT = "grabcut", Path("annotations")
 COCO_FILE, OVERLAYS = "annotations.json", "overlays"
@@ -187,7 +188,7 @@ def _finder(arguments: argparse.Namespace) -> Callable[..., tuple[list[Boxed], l
         if arguments.score is not None:
             raise ValueError(f"--score {arguments.score:g}: is that of a detector, and boxes from a file have none")
         return partial(read, arguments.boxes)
-    least = LEAST_SCORE if arguments.score is None else arguments.score
+    least = SURE if arguments.score is None else arguments.score
     if not 0 <= least <= 1:
         raise ValueError(f"--score {least:g}: wanted a number from 0 to 1")
     model = model_of(arguments.detector)
@@ -208,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--boxes", metavar="FILE", type=Path, help=f"JSON: {FORMS}")
     source.add_argument("--detector", metavar="RUN", type=Path, help="a fitted run whose objects give the boxes: runs/K")
-    parser.add_argument("--score", type=float, help=f"of an object of the detector, from which it counts; {LEAST_SCORE}")
+    parser.add_argument("--score", type=float, help=f"of an object of the detector, from which it counts; {SURE}")
     parser.add_argument(
         "--method",
         default=METHOD,

@@ -14,12 +14,10 @@ from pipeline.inference import Fitted
 from pipeline.painting import panoptic_form
 from pipeline.pictures import read_picture
 from pipeline.spread import spread
-from pipeline.structures import InstanceSet, LabelSpace, Prediction
-
-LEAST_SCORE = 0.5
+from pipeline.structures import SURE, InstanceSet, LabelSpace, Prediction
 
 
-def detect(run: Fitted, images: Path, *, least_score: float = LEAST_SCORE, threads: int = 1) -> tuple[list[Boxed], list[dict]]:
+def detect(run: Fitted, images: Path, *, least_score: float = SURE, threads: int = 1) -> tuple[list[Boxed], list[dict]]:
     """Every picture in a folder and below with the boxes of its objects, and COCO's categories of the things.
 
     Parameters

@@ -13,9 +13,8 @@ import numpy as np
 from pipeline.object_layer import OPACITY, Objects, draw
 from pipeline.overlay import segment_colours
 from pipeline.resizing import resize_image, resize_labels
-from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Sample, SemanticMap
+from pipeline.structures import SURE, InstanceSet, LabelSpace, PanopticMap, Prediction, Sample, SemanticMap
 
-LEAST_SCORE = 0.5  # of an InstanceSet, objects below it are not drawn: most of them are wrong, and would hide the others
 MOST_OBJECTS = 100  # those with the highest scores; more make no readable picture
 SHOWN_PX = 720  # longer side of a layer with objects: a page shows it at half of that, and whole where it is clicked on
 LEAST_SHOWN_PX = 480  # longer side from which a picture has room for text; a smaller one is enlarged by a whole number
@@ -25,6 +24,11 @@ SHADES = (0.0, 0.5, -0.45, 0.25, -0.25, 0.7, -0.6)  # towards white, or below 0 
 def has_objects(prediction: Prediction) -> bool:
     """Whether the layer of a prediction shows objects."""
     return not isinstance(prediction, SemanticMap)
+
+
+def has_stuff(prediction: Prediction) -> bool:
+    """Whether the layer of a prediction shows stuff, in the colours of the classes."""
+    return not isinstance(prediction, InstanceSet)
 
 
 def truth_like(prediction: Prediction, sample: Sample, label_space: LabelSpace) -> Prediction:
@@ -92,7 +96,7 @@ def shown(prediction: InstanceSet | PanopticMap, label_space: LabelSpace, *, is_
     elif is_truth:
         found = prediction
     else:
-        found = prediction[prediction.scores >= LEAST_SCORE]
+        found = prediction[prediction.scores >= SURE]  # most of the others are wrong, and would hide these
     found = found[found.masks.any(axis=(1, 2))]
     return found[np.argsort(-found.scores, kind="stable")[:MOST_OBJECTS]]
 

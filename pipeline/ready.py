@@ -241,7 +241,7 @@ def _faint(prediction: Prediction) -> dict[int, int]:
     if not isinstance(prediction, InstanceSet):
         return {}
     has_pixels = prediction.masks.any(axis=(1, 2))
-    return Counter(prediction.classes[has_pixels & (prediction.scores < drawing.LEAST_SCORE)].tolist())
+    return Counter(prediction.classes[has_pixels & (prediction.scores < SURE)].tolist())
 
 
 def _unknown(name: str) -> str:

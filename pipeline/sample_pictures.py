@@ -56,7 +56,9 @@ def _count(prediction: Prediction, label_space: LabelSpace, *, is_truth: bool = 
 
 
 def _legend(truth: Prediction, prediction: Prediction, label_space: LabelSpace) -> dict[str, Sequence[int]]:
-    """Name -> colour of what is seen and has no name beside it: of all classes, and with objects of the stuff."""
+    """Name -> colour of what is seen and has no name beside it: of all classes, and with objects of the stuff around them."""
+    if not drawing.has_stuff(prediction):
+        return {}
     seen = {int(label) for one in (truth, prediction) for label in np.unique(one.semantic(label_space))}
     named = label_space.isthing if drawing.has_objects(prediction) else [False] * label_space.num_classes
     legend = {label_space.names[one]: label_space.colours[one] for one in sorted(seen - {label_space.void}) if not named[one]}

@@ -35,14 +35,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from pipeline import command, drawing, prompts
+from pipeline import command, prompts
 from pipeline.classical import METHODS
 from pipeline.coco_predictions import CocoFolder, read_ids
 from pipeline.mask_files import Job, numbered, plan, write
 from pipeline.pictures import BITS, depth_in
 from pipeline.ready import Ready, Segmentation, choose, with_prompt
 from pipeline.spread import spread
-from pipeline.structures import Prompt
+from pipeline.structures import SURE, Prompt
 
 TAKE_NUMBERS = ("--box", "--points", "--point", "--polygon")
 TOLD = 8  # classes or segments in the line of a picture, the largest first
@@ -155,7 +155,7 @@ def describe(picture: Path, found: Segmentation, ready: Ready, colours: np.ndarr
         line.append(f"{ready.name_of(label)} {_percent(pixels[label], found.labels.size)}")
         if label in found.objects:
             faint = found.faint.get(label, 0)
-            below = f", {faint} of them below {drawing.LEAST_SCORE}" if faint else ""
+            below = f", {faint} of them below {SURE}" if faint else ""
             line.append(f" ({found.objects[label]} object{'s' * (found.objects[label] > 1)}{below})")
     if rest := labels[TOLD:]:
         line.append(f", {len(rest)} more {_percent(pixels[rest].sum(), found.labels.size)}")

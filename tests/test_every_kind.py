@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import arrays, dataset_writer, drawing, inference
+from pipeline import arrays, dataset_writer, inference
 from pipeline.dataset import Dataset
 from pipeline.models import NETWORKS
 from pipeline.report.runs import read_csv
 from pipeline.sources import Record, Source
-from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
+from pipeline.structures import SURE, InstanceSet, PanopticMap, Sample, Segment
 from stages import classical, evaluate, report, train
 from tests.project import OWN, TRAIN, small_params
 from tests.tiny import POLICY, SPACE
@@ -98,7 +98,7 @@ def test_every_kind_of_method_passes_the_line(project):
     page = (project / "report/index.html").read_text()
     assert all(name in page for name in ("kmeans", "semantic", "instances", "panoptic"))
     assert [page.count(f'alt="true {what}"') for what in ("classes", "objects")] == [2, 4]  # objects alone, and with stuff
-    assert f"of score {drawing.LEAST_SCORE} and more" in page
+    assert f"of score {SURE} and more" in page
     assert "multiply_adds" in json.loads((project / "runs/panoptic/cost.json").read_text())
     confusion = (project / "runs/instances/confusion.csv").read_text()
     assert "ground,ground," in confusion and "(nothing)" not in confusion  # the only stuff is where no object is

@@ -50,6 +50,8 @@ def test_panels_and_a_legend_of_what_has_no_name(sample, tmp_path):
     chip = sheet[head + 540 + GAP_PX + 8, 8]  # of sky, the first class of stuff
     assert np.abs(chip - np.array(LABELS.colours[0])[::-1].astype(float)).max() < 12
     assert list(sample_pictures._legend(prediction, prediction, LABELS)) == ["sky", "ground"]
+    objects = prediction.instances(LABELS)
+    assert sample_pictures._legend(objects, objects, LABELS) == {}  # each has its name beside it
     classes = SemanticMap(prediction.semantic(LABELS))
     assert list(sample_pictures._legend(classes, classes, LABELS)) == [*LABELS.names, sample_pictures.VOID]
 
