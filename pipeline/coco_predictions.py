@@ -75,8 +75,9 @@ class CocoFolder:
             raise ValueError("its things are not told apart, as COCO wants them; score the run with `instances: components`")
         if isinstance(prediction, SemanticMap) and panoptic is None:
             panoptic = PanopticMap.from_labels(prediction.semantic(self.label_space), self.label_space)
-        objects = prediction if isinstance(prediction, InstanceSet) else panoptic.instances(self.label_space)
-        return panoptic, objects
+        if isinstance(prediction, InstanceSet):
+            return panoptic, prediction
+        return panoptic, panoptic.instances(self.label_space) if panoptic.objects is None else panoptic.objects
 
 
 def read_ids(file: Path, names: Sequence[str]) -> dict[str, int | str]:

@@ -63,4 +63,6 @@ def objects_of(prediction: Prediction, label_space: LabelSpace) -> InstanceSet:
     if isinstance(prediction, InstanceSet):
         return prediction
     panoptic = panoptic_form(prediction)
-    return InstanceSet.empty(*prediction.shape) if panoptic is None else panoptic.instances(label_space)
+    if panoptic is None:
+        return InstanceSet.empty(*prediction.shape)
+    return panoptic.instances(label_space) if panoptic.objects is None else panoptic.objects

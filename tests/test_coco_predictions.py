@@ -97,6 +97,16 @@ def test_objects_keep_what_they_cover_and_are_painted_for_the_panoptic_map(tmp_p
     assert (ids == 1).sum() == 20 and (ids == 2).sum() == 7 and ids[5, 0] == 0
 
 
+def test_a_panoptic_map_that_knows_its_unsure_objects_gives_them_all(tmp_path):
+    """They count in the scores of the run, and pycocotools should come to the same."""
+    given = panoptic()
+    folder = CocoFolder(tmp_path, SPACE, {"a.png": 4})
+    folder.add("a.png", "a", PanopticMap(given.segments, given.info, objects()))
+    folder.close()
+    assert [one["score"] for one in json.loads((tmp_path / "instances.json").read_text())] == [0.875, 0.75, 0.25]
+    assert read_panoptic(tmp_path)[4][1] == {1: GROUND + 1, 70_000: SQUARE + 1, 300: BAR + 1}
+
+
 def test_semantic_maps(tmp_path):
     labels = np.zeros((6, 8), np.uint8)
     labels[1:4, 1:4] = SQUARE

@@ -64,6 +64,9 @@ def test_any_kind_of_method_detects(images):
     for prediction in (panoptic, SemanticMap(labels, divided=panoptic)):
         [found, _], _ = detections.detect(Detector(prediction), images)
         assert found.boxes.tolist() == [[3, 2, 9, 10]] and found.labels == ("square",)
+    unsure = PanopticMap(segments, panoptic.info, objects())  # the map has the sure ones alone
+    [found, _], _ = detections.detect(Detector(unsure), images, least_score=0.4)
+    assert found.boxes.tolist() == [[4, 5, 30, 20], [3, 2, 9, 10], [0, 0, 3, 3]]
     [found, _], _ = detections.detect(Detector(SemanticMap(labels)), images)
     assert not found.labels
 

@@ -8,14 +8,14 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from pipeline.models._multipath import IGNORED, RegionPool, box_loss, enlarged, integral_loss, labels_at
+from pipeline.models._multipath import IGNORED, RegionPool, box_loss, enlarged, integral_loss, labels_at, mask_loss
 from pipeline.models._network import Targets
-from pipeline.models.mask_rcnn import MaskRCNN
+from pipeline.models.mask_rcnn import MaskRCNN, _pasted
 from pipeline.structures import InstanceSet
 from tests.networks import many_objects, space
 from tests.project import OWN
 from tests.test_instance_networks import HEIGHT, SMALL, TWO, WIDTH, build, losses_of, pictures, rectangles
-from tests.test_mask_rcnn import saved
+from tests.test_mask_rcnn import read_masks_where_they_are, saved
 from tests.test_training import FIT, StopAt, Stopped, assert_same, train
 from tests.tiny import POLICY, training_arrays
 
@@ -227,7 +227,22 @@ def torchvisions(heads) -> RoIHeads:
     return RoIHeads(*parts, bbox_reg_weights=None, **drawn, **{name: getattr(heads, name) for name in same})
 
 
-def test_without_options_it_is_torchvision_to_the_bit():
+def test_masks_are_trained_where_they_are_pasted():
+    # a box of 28 x 28 px, its left half an object: each value of the mask is a pixel, and what fits costs nothing
+    truth = torch.zeros(1, 40, 50, dtype=torch.uint8)
+    truth[0, 4:32, 10:24] = 1
+    logits = torch.full((1, 2, 28, 28), -200.0)
+    logits[..., :14] = 200.0
+    boxes = rows((10, 4, 38, 32))
+    picture = {"masks": truth, "labels": torch.tensor([1])}
+    assert mask_loss(logits, [boxes], [torch.tensor([0])], [picture]) == 0
+    assert torch.equal(_pasted(logits[:, 1:].sigmoid(), boxes, (40, 50)), truth.bool())
+    nothing = {"masks": truth[:0], "labels": torch.zeros(0, dtype=torch.int64)}
+    assert mask_loss(logits[:0], [boxes[:0]], [torch.zeros(0, dtype=torch.int64)], [nothing]) == 0
+
+
+def test_without_options_it_is_torchvision_to_the_bit(monkeypatch):
+    read_masks_where_they_are(monkeypatch)
     network = build("mask_rcnn", score_threshold=0.0)
     heads, plain = network.roi_heads, torchvisions(network.roi_heads)
     assert type(heads.box_roi_pool) is MultiScaleRoIAlign and type(heads.box_predictor) is FastRCNNPredictor

@@ -120,7 +120,8 @@ class IntegralHeads(RoIHeads):
     """torchvision's heads with a classifier for each IoU threshold from which on a proposal is an object: the integral loss.
 
     Proposals are drawn, and boxes and masks are trained, by the first threshold, the lowest. With one threshold all losses are
-    torchvision's, but for a batch without a proposal to train on: there they are 0, and torchvision's are none.
+    torchvision's but for two things: of a batch without a proposal to train on they are 0, and torchvision's are none; and
+    masks are trained where they are, see `mask_loss`.
     """
 
     def __init__(self, *parts: nn.Module, thresholds: Sequence[float], **options):
@@ -140,8 +141,7 @@ class IntegralHeads(RoIHeads):
         objects = [row > 0 for row in labels]
         boxes, matched = ([part[row] for part, row in zip(parts, objects, strict=True)] for parts in (boxes, matched))
         masks = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, image_shapes)))
-        truth = ([target[name] for target in targets] for name in ("masks", "labels"))
-        return [], losses | {"loss_mask": maskrcnn_loss(masks, boxes, *truth, matched)}
+        return [], losses | {"loss_mask": mask_loss(masks, boxes, matched, targets)}
 
     def postprocess_detections(self, class_logits, *others):
         if class_logits.dim() == 3:  # (n, N, labels); the softmax of these is the mean of the classifiers' probabilities
@@ -184,3 +184,24 @@ def box_loss(deltas: torch.Tensor, labels: torch.Tensor, offsets: torch.Tensor) 
     objects = torch.where(labels > 0)[0]
     found = deltas.unflatten(1, (-1, 4))[objects, labels[objects]]
     return F.smooth_l1_loss(found, offsets[objects], beta=1 / 9, reduction="sum") / max(len(labels), 1)
+
+
+def mask_loss(
+    logits: torch.Tensor,
+    boxes: Sequence[torch.Tensor],
+    matched: Sequence[torch.Tensor],
+    truth: Sequence[Mapping[str, torch.Tensor]],
+) -> torch.Tensor:
+    """torchvision's loss of masks, whose truth is read where it is: torchvision's own reads it half a pixel too far.
+
+    A network that learns from that draws every mask half a pixel up and to the left, which costs an ellipse of 15 x 30 px a
+    twelfth of its IoU.
+
+    Parameters
+    ----------
+    logits : (all N, labels, s, s)
+    boxes, matched : of each picture, (N, 4), and (N,) the object that each is on
+    """
+    masks, labels = ([picture[name] for picture in truth] for name in ("masks", "labels"))
+    shifted = [one - 0.5 for one in boxes]  # it takes the pixel 0 to have its middle at 0; in px of boxes it is at 0.5
+    return maskrcnn_loss(logits, shifted, masks, labels, matched)
