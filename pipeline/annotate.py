@@ -188,13 +188,12 @@ def _finder(arguments: argparse.Namespace) -> Callable[..., tuple[list[Boxed], l
         if arguments.score is not None:
             raise ValueError(f"--score {arguments.score:g}: is that of a detector, and boxes from a file have none")
         return partial(read, arguments.boxes)
-    least = SURE if arguments.score is None else arguments.score
-    if not 0 <= least <= 1:
-        raise ValueError(f"--score {least:g}: wanted a number from 0 to 1")
+    if arguments.score is not None and not 0 <= arguments.score <= 1:
+        raise ValueError(f"--score {arguments.score:g}: wanted a number from 0 to 1")
     model = model_of(arguments.detector)
     if model is None:
         raise ValueError(f"--detector {arguments.detector}: is not the folder of a fitted run, such as runs/mask_rcnn")
-    return partial(detect, as_scored(model, threads=arguments.threads), least_score=least)
+    return partial(detect, as_scored(model, threads=arguments.threads), least_score=arguments.score)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

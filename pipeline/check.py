@@ -26,6 +26,7 @@ OPTIMIZER_OPTIONS = {
 }
 TRAINING_ENTRY = {"training": "pipeline.training.updates:training_options"}
 PAINTING_ENTRY = {"painting": "pipeline.painting:fused"}
+OF_PROBABILITIES = {"flip": False, "window": None, "scales": [1.0], "postprocess": []}  # options of prediction, switched off
 PREDICT_ENTRY = {
     "segment": "pipeline.prediction_options:segment_options",
     "classical": "pipeline.prediction_options:classical_options",
@@ -111,7 +112,8 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
             place=f"{place}.fit.loss.{index}.options",
             given={"logits", "labels", "ignore_label"},
         )
-    faults += _own_loss_faults(fit, place=f"{place}.fit.loss") if fit.model in NETWORKS else []
+    if fit.model in NETWORKS:
+        faults += _own_loss_faults(fit, place=f"{place}.fit.loss") + _label_faults(fit.model, network.predict, place=place)
     known = OPTIMIZER_OPTIONS[fit.optimizer.name]
     for option, value in fit.optimizer.options.items():
         where = f"{place}.fit.optimizer.options.{option}"
@@ -134,14 +136,29 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
 
 def _own_loss_faults(fit: config.NetworkFit, *, place: str) -> list[str]:
     """A network that gives logits needs a loss of these; any other has all its losses itself."""
-    home, name = table.module_file(NETWORKS, fit.model), NETWORKS[fit.model].split(":")[1]
-    gives_logits = any(one.name == "SemanticNetwork" for one in classes_of(home, name))
+    gives_logits = _is_a(fit.model, "SemanticNetwork")
     names, wanted = [loss.name for loss in fit.loss], "[{name: own, weight: 1.0, options: {}}]"
     if gives_logits and "own" in names:
         return [f"{place}: network {fit.model} has no losses of its own; name another, such as cross_entropy"]
     if not gives_logits and (names != ["own"] or fit.loss[0].weight != 1):
         return [f"{place}: network {fit.model} has all its losses itself, and their weights; write loss: {wanted}"]
     return []
+
+
+def _label_faults(model: str, predict: dict, *, place: str) -> list[str]:
+    """Options of prediction that a network has no use for: those of class probabilities, or of painting objects."""
+    gives_logits, faults = _is_a(model, "SemanticNetwork"), []
+    for option, off in OF_PROBABILITIES.items():
+        if not gives_logits and predict.get(option, off) != off:
+            faults.append(f"{place}.predict.{option}: network {model} finds objects, without class probabilities; leave it out")
+    if predict.get("painting") is not None and not _is_a(model, "PanopticFPN"):
+        faults.append(f"{place}.predict.painting: is for a network of things and stuff, which {model} is not; leave it out")
+    return faults
+
+
+def _is_a(model: str, base: str) -> bool:
+    home, name = table.module_file(NETWORKS, model), NETWORKS[model].split(":")[1]
+    return any(one.name == base for one in classes_of(home, name))
 
 
 def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str, ...] = ()) -> list[str]:

@@ -14,16 +14,16 @@ from pipeline.inference import Fitted
 from pipeline.painting import panoptic_form
 from pipeline.pictures import read_picture
 from pipeline.spread import spread
-from pipeline.structures import SURE, InstanceSet, LabelSpace, Prediction
+from pipeline.structures import SURE, InstanceSet, LabelSpace, Prediction, SemanticMap
 
 
-def detect(run: Fitted, images: Path, *, least_score: float = SURE, threads: int = 1) -> tuple[list[Boxed], list[dict]]:
+def detect(run: Fitted, images: Path, *, least_score: float | None = None, threads: int = 1) -> tuple[list[Boxed], list[dict]]:
     """Every picture in a folder and below with the boxes of its objects, and COCO's categories of the things.
 
     Parameters
     ----------
     run : of a method that finds objects; of a semantic one, they are told apart as they were for its scores
-    least_score : of an object, from which it gets a box
+    least_score : of an object, from which it gets a box; None: SURE, and any where a score is only a share of the picture
     threads : of the CPU; a network uses them by itself
 
     Raises
@@ -45,13 +45,16 @@ def detect(run: Fitted, images: Path, *, least_score: float = SURE, threads: int
     return found, [{"id": one["id"], "name": one["name"]} for one in things]
 
 
-def _boxed(run: Fitted, images: Path, least_score: float, path: Path) -> Boxed | str:
+def _boxed(run: Fitted, images: Path, least_score: float | None, path: Path) -> Boxed | str:
     """The boxes in a picture, the highest score first, or why it cannot be used."""
     try:
         image = read_picture(path, may_turn=False)
-        found = objects_of(run.divided(run.segment(image)), run.label_space)
+        prediction = run.divided(run.segment(image))
+        found = objects_of(prediction, run.label_space)
     except ValueError as error:
         return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+    if least_score is None:
+        least_score = 0.0 if isinstance(prediction, SemanticMap) and prediction.probabilities is None else SURE
     found = found[(found.scores >= least_score) & found.masks.any(axis=(1, 2))]
     order = np.argsort(-found.scores, kind="stable")
     labels = tuple(run.label_space.names[found.classes[index]] for index in order)
@@ -59,10 +62,15 @@ def _boxed(run: Fitted, images: Path, least_score: float, path: Path) -> Boxed |
 
 
 def objects_of(prediction: Prediction, label_space: LabelSpace) -> InstanceSet:
-    """The objects of a prediction of any kind, overlapping ones too; none of a semantic map that nobody divided."""
+    """The objects of a prediction of any kind, overlapping ones too.
+
+    Raises
+    ------
+    ValueError : a semantic map whose things nobody told apart.
+    """
     if isinstance(prediction, InstanceSet):
         return prediction
     panoptic = panoptic_form(prediction)
     if panoptic is None:
-        return InstanceSet.empty(*prediction.shape)
+        raise ValueError("its things are not told apart, and have no boxes; score the run with `instances: components`")
     return panoptic.instances(label_space) if panoptic.objects is None else panoptic.objects

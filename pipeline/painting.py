@@ -6,6 +6,8 @@ import numpy as np
 
 from pipeline.structures import SURE, InstanceSet, LabelSpace, PanopticMap, Prediction, Segment, SemanticMap
 
+COCO_STUFF = 4096 / (480 * 640)  # of a picture: the limit that panopticapi sets for stuff in pictures of COCO's size
+
 
 def painted(instances: InstanceSet, *, score_threshold: float = SURE, overlap_threshold: float = 0.5) -> PanopticMap:
     """Give each pixel to the object with the highest score that covers it; of equals to the first.
@@ -46,7 +48,7 @@ def fused(
     label_space: LabelSpace,
     score_threshold: float = SURE,
     overlap_threshold: float = 0.5,
-    stuff_area_px: int = 4096,
+    stuff_area_px: int | None = None,
 ) -> PanopticMap:
     """Things from the instances in the order of their scores, and stuff from the labels around them.
 
@@ -55,7 +57,7 @@ def fused(
     instances : the objects
     labels : (H, W) class index or void, of the size of the instances; what is no stuff in it is passed over
     score_threshold, overlap_threshold : see `painted`
-    stuff_area_px : stuff segments of fewer pixels are dropped (4096 is meant for pictures of COCO's size)
+    stuff_area_px : stuff segments of fewer pixels are dropped; None: of less than 1/75 of the picture, as 4096 px are in COCO's
 
     Returns
     -------
@@ -68,9 +70,10 @@ def fused(
     """
     things = painted(instances, score_threshold=score_threshold, overlap_threshold=overlap_threshold)
     segments, info = things.segments, list(things.info)
+    least_px = max(1, round(COCO_STUFF * labels.size) if stuff_area_px is None else stuff_area_px)
     for category, isthing in enumerate(label_space.isthing):
         free = (labels == category) & (segments == 0)
-        if not isthing and np.count_nonzero(free) >= max(1, stuff_area_px):
+        if not isthing and np.count_nonzero(free) >= least_px:
             info.append(Segment(len(info) + 1, category))
             segments[free] = info[-1].id
     return PanopticMap(segments, tuple(info), instances)

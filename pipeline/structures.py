@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.label_space import LabelSpace
-from pipeline.resizing import resize_labels
+from pipeline.resizing import resize_labels, resize_mask
 
 if TYPE_CHECKING:
     from pipeline.sources import Fault
@@ -186,12 +186,12 @@ class InstanceSet:
         return replace(self, masks=self.masks[:, :height, :width])
 
     def resized(self, height: int, width: int) -> InstanceSet:
-        """Every mask at another size, by nearest neighbour."""
+        """Every mask at another size, see `resize_mask`."""
         if self.shape == (height, width):
             return self
         masks = np.zeros((len(self), height, width), bool)
         for index, mask in enumerate(self.masks):
-            masks[index] = resize_labels(mask.view(np.uint8), height, width).view(bool)
+            masks[index] = resize_mask(mask, height, width)
         return replace(self, masks=masks)
 
 

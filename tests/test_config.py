@@ -105,6 +105,10 @@ def test_sections_are_frozen():
             "stuff_area_px. Did you mean stuff_area_px?",
         ),
         (
+            lambda c: c["networks"]["unet"]["predict"].update(painting={}),
+            "networks.unet.predict.painting: is for a network of things and stuff, which unet is not; leave it out",
+        ),
+        (
             lambda c: c["networks"]["unet"]["predict"].update(instances="component"),
             "networks.unet.predict.instances: unknown division 'component'; choose one of: components, watershed. Did you mean",
         ),
@@ -232,3 +236,18 @@ def test_no_yaml_is_one_clear_error(tmp_path):
         config.load(tmp_path / "params.yaml")
     with pytest.raises(ValueError, match="no such file; copy one from presets/"):
         config.load(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("flip", True), ("window", 64), ("scales", [0.5, 1.0]), ("postprocess", ["dense_crf"]), ("painting", {})],
+)
+def test_what_only_class_probabilities_allow_is_refused_before_objects_are_trained(tmp_path, option, value):
+    content = yaml.safe_load((ROOT / "presets/penn_fudan_instances.yaml").read_text())
+    content["networks"]["mask_rcnn"]["predict"][option] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=rf"networks\.mask_rcnn\.predict\.{option}: .*; leave it out$"):
+        check.load_params(tmp_path / "params.yaml")
+    content["networks"]["mask_rcnn"]["predict"] = {"flip": False, "window": None, "scales": [1], "postprocess": []}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    check.load_params(tmp_path / "params.yaml")

@@ -67,8 +67,12 @@ def test_any_kind_of_method_detects(images):
     unsure = PanopticMap(segments, panoptic.info, objects())  # the map has the sure ones alone
     [found, _], _ = detections.detect(Detector(unsure), images, least_score=0.4)
     assert found.boxes.tolist() == [[4, 5, 30, 20], [3, 2, 9, 10], [0, 0, 3, 3]]
-    [found, _], _ = detections.detect(Detector(SemanticMap(labels)), images)
-    assert not found.labels
+    faint = PanopticMap(segments, (Segment(1, SQUARE, score=0.06), Segment(2, SPACE.names.index("ground"))))
+    for options, count in (({}, 1), ({"least_score": 0.5}, 0)):  # a share of the picture says nothing of being sure
+        [found, _], _ = detections.detect(Detector(SemanticMap(labels, divided=faint)), images, **options)
+        assert len(found.labels) == count
+    with pytest.raises(ValueError, match="its things are not told apart, and have no boxes"):
+        detections.detect(Detector(SemanticMap(labels)), images)
 
 
 def test_pictures_that_cannot_be_used_are_all_told(images):

@@ -32,7 +32,9 @@ def test_stuff_fills_what_the_things_leave_and_labels_of_things_are_passed_over(
     assert found.segments.tolist() == [[3, 1, 3, 2, 0, 0]] and found.objects is things
     assert [(one.category, round(one.score, 1)) for one in found.info] == [(1, 0.8), (0, 1.0), (2, 1.0)]
     assert fused(things, labels, label_space=space, stuff_area_px=2).segments.tolist() == [[2, 1, 2, 0, 0, 0]]
-    assert fused(things, labels, label_space=space, score_threshold=0.9).info == ()  # and no stuff has 4096 px
+    for width, kept in ((150, {0, 2}), (225, {0})):  # of sky there are 2 px, and the limit is 1/75 of the picture
+        wide = np.array([[2] * 2 + [0] * (width - 2)], np.uint8)
+        assert {one.category for one in fused(InstanceSet.empty(1, width), wide, label_space=space).info} == kept
 
 
 def test_every_kind_has_its_panoptic_form():

@@ -111,6 +111,14 @@ def test_resizing_labels_samples_pixel_centres():
     assert resize_labels(ids, 1, 4).tolist() == [[1, 1, (1 << 24) - 1, (1 << 24) - 1]]
 
 
+def test_a_mask_that_grows_has_no_stairs():
+    stairs = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    grown = InstanceSet.build(stairs[None], [1]).resized(16, 16).masks[0]
+    widths = grown.sum(axis=1)
+    assert np.diff(widths).max() <= 3 and np.diff(widths).min() >= 0  # nearest neighbour: steps of 4
+    assert np.array_equal(InstanceSet.build(grown[None], [1]).resized(4, 4).masks[0], stairs)
+
+
 @pytest.mark.parametrize("scale", [2, 3])
 def test_every_prediction_resizes_and_crops_alike(scale):
     height, width = 2 * scale, 3 * scale

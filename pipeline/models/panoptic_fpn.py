@@ -21,9 +21,8 @@ OTHER = 0  # the semantic head's label of all things; the classes of stuff follo
 class PanopticFPN(MaskRCNN):
     """Things from Mask R-CNN's heads and stuff from a semantic one, joined into one map; the defaults are the paper's.
 
-    Which of the things and stuff found are painted is no part of the fit: see `painting` in `prediction_options`. Between
-    epochs no area of stuff is too small, since a limit in px belongs to the size of the pictures. Data without stuff makes it
-    a Mask R-CNN.
+    Which of the things and stuff found are painted is no part of the fit: see `painting` in `prediction_options`. Data without
+    stuff makes it a Mask R-CNN.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ class PanopticFPN(MaskRCNN):
         if semantic_width < GROUP or semantic_width % GROUP:
             raise ValueError(f"semantic_width: {semantic_width}; give a multiple of {GROUP}")
         self.instance_weight, self.semantic_weight = instance_weight, semantic_weight
-        self.painting = {"stuff_area_px": 0}
+        self.painting = {}
         stuff = np.flatnonzero(~np.array(label_space.isthing))
         self.classes = np.array([label_space.void, *stuff], label_space.dtype)  # of the semantic head's labels
         wanted = torch.full((label_space.void + 1,), IGNORED)  # the head's label of each class, and of void

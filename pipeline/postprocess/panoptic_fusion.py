@@ -11,7 +11,7 @@ def panoptic_fusion(
     label_space: LabelSpace,
     score_threshold: float = 0.5,
     overlap_threshold: float = 0.5,
-    stuff_area_px: int = 4096,
+    stuff_area_px: int | None = None,
 ) -> PanopticMap:
     """Things from the instances in score order, stuff from the semantic map around them.
 
@@ -21,7 +21,7 @@ def panoptic_fusion(
     instance : an InstanceSet, or a PanopticMap whose objects are taken, or its things where it knows no more
     score_threshold : instances below it are dropped
     overlap_threshold : an instance of which a smaller share than this is still free is dropped
-    stuff_area_px : stuff segments of fewer pixels are dropped (4096 is meant for pictures of COCO's size)
+    stuff_area_px : stuff segments of fewer pixels are dropped; None: see `fused`
 
     Returns
     -------
