@@ -250,3 +250,10 @@ def test_the_losses_stand_in_the_history_one_by_one(unstopped):
         ],
         "yolact": ["train_loss", *(f"train_{part}" for part in ("class", "box", "mask", "semantic"))],
     }
+
+
+@every_network
+@pytest.mark.parametrize(("option", "value"), [("score_threshold", 1.5), ("nms_threshold", -0.1), ("most_objects", 0)])
+def test_limits_that_make_no_sense_are_refused(name, option, value):
+    with pytest.raises(ValueError, match=f"{option}: {value}; give"):
+        build(name, **{option: value})

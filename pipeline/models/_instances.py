@@ -117,6 +117,20 @@ class InstanceNetwork(Network):
         return InstanceSet.build(masks[order], self.things[labels[order] - 1], scores[order])
 
 
+def check_limits(*, most_objects: int, **thresholds: float | None) -> None:
+    """Refuse thresholds outside 0..1, None aside, and fewer than one object.
+
+    Raises
+    ------
+    ValueError : says which.
+    """
+    for name, value in thresholds.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name}: {value}; give a number from 0 to 1")
+    if most_objects < 1:
+        raise ValueError(f"most_objects: {most_objects}; give at least 1")
+
+
 def in_crowd(boxes: torch.Tensor, crowd: torch.Tensor) -> torch.Tensor:
     """(N,) bool: which of (N, 4) boxes lie with more than CROWD_SHARE of their area inside one of the (M, 4) of crowds."""
     low = torch.maximum(boxes[:, None, :2], crowd[None, :, :2])

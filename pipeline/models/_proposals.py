@@ -1,5 +1,6 @@
 """What DeepMask and SharpMask share: for a patch the mask of the object in its middle, and whether there is one."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from pipeline.models import _encoders
-from pipeline.models._instances import InstanceNetwork
+from pipeline.models._instances import InstanceNetwork, check_limits
 from pipeline.models._patches import boxes_of, cut, drawn, mask_boxes, pasted
 from pipeline.structures import LabelSpace
 
@@ -79,6 +80,8 @@ class ProposalNetwork(InstanceNetwork):
             raise ValueError(f"patch_px: {patch_px}, border_px: {border_px}; both must be multiples of {STRIDE} px")
         if not scales or min(scales) <= 0 or patches < 2:
             raise ValueError(f"scales: {list(scales)}, patches: {patches}; give scales above 0 and at least 2 patches")
+        thresholds = {"mask_threshold": mask_threshold, "score_threshold": score_threshold, "nms_threshold": nms_threshold}
+        check_limits(most_objects=most_objects, **thresholds)
         is_whole = isinstance(pretrained, str) and _holds_proposals(pretrained)
         super().__init__(label_space, encoder=encoder, pretrained=False if is_whole else pretrained, freeze_norm=freeze_norm)
         if STRIDE not in self.encoder.strides:
@@ -88,7 +91,7 @@ class ProposalNetwork(InstanceNetwork):
         self.train()
         self.stride = 1  # pictures are scaled and padded here
         self.patch_px, self.border_px, self.mask_px = patch_px, border_px, mask_px
-        self.object_px = -(-patch_px * OBJECT_SHARE // 1)
+        self.object_px = math.ceil(patch_px * OBJECT_SHARE)
         self.patches, self.score_weight, self.scales = patches, score_weight, tuple(scales)
         self.mask_threshold, self.score_threshold = mask_threshold, score_threshold
         self.nms_threshold, self.most_objects = nms_threshold, most_objects

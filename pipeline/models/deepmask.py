@@ -32,7 +32,8 @@ class DeepMask(ProposalNetwork):
 
     Raises
     ------
-    ValueError : an encoder without this map, sizes that are no multiples of 16, no scale, or weights that do not fit.
+    ValueError : an encoder without this map, sizes that are no multiples of 16, no scale, a threshold outside 0..1,
+        or weights that do not fit.
 
     References
     ----------

@@ -16,7 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from pipeline.models import _encoders, _multipath
-from pipeline.models._instances import InstanceNetwork, in_crowd, strided
+from pipeline.models._instances import InstanceNetwork, check_limits, in_crowd, strided
 from pipeline.structures import LabelSpace
 
 LOSSES = {  # torchvision's names -> ours
@@ -92,6 +92,7 @@ class MaskRCNN(InstanceNetwork):
         most_objects: int = 100,
     ):
         _multipath.check(foveal=foveal, integral=integral)
+        check_limits(most_objects=most_objects, score_threshold=score_threshold, nms_threshold=nms_threshold)
         is_whole = isinstance(pretrained, str) and _holds_detector(pretrained)
         super().__init__(label_space, encoder=encoder, pretrained=False if is_whole else pretrained, freeze_norm=freeze_norm)
         self.places = strided(self.encoder, first=4)

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from pipeline.models._anchors import anchor_boxes, decoded, encoded, hard_cross_entropy, matched
-from pipeline.models._instances import InstanceNetwork, strided
+from pipeline.models._instances import InstanceNetwork, check_limits, strided
 from pipeline.structures import LabelSpace
 
 TRAINED_MASKS = 100  # of a picture; more are drawn from at random
@@ -39,7 +39,7 @@ class YOLACT(InstanceNetwork):
 
     Raises
     ------
-    ValueError : an encoder without these maps, or another number of anchor sizes.
+    ValueError : an encoder without these maps, another number of anchor sizes, or a threshold outside 0..1.
 
     References
     ----------
@@ -68,6 +68,7 @@ class YOLACT(InstanceNetwork):
         nms_threshold: float = 0.5,
         most_objects: int = 100,
     ):
+        check_limits(most_objects=most_objects, score_threshold=score_threshold, nms_threshold=nms_threshold)
         super().__init__(label_space, encoder=encoder, pretrained=pretrained, freeze_norm=freeze_norm)
         self.places, num_things = strided(self.encoder, first=8), len(self.things)
         channels = [self.encoder.channels[place] for place in self.places]
