@@ -21,8 +21,10 @@ from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.postprocess._postprocess import Example, Postprocess
 from pipeline.prediction_options import classical_options, segment_options
 from pipeline.resizing import resize_image, scaled_size
-from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
+from pipeline.structures import InstanceSet, LabelSpace, Prediction, Prompt, Sample, SemanticMap
 from pipeline.table import look_up
+
+MASK_BYTES = 2**33  # of all masks of an image together, a byte for a pixel
 
 
 class Fitted(ABC):
@@ -216,9 +218,18 @@ class FittedNetwork(Fitted):
         else:
             prediction = self._predict(small)
             if getattr(prediction, "probabilities", None) is None:
+                self._refuse_masks_beyond_memory(prediction, native)
                 return prediction.resized(*native)
             bands = [(0, prediction.probabilities)]
         return sliding.collected(bands, size=size, native=native, label_space=self.label_space)
+
+    def _refuse_masks_beyond_memory(self, prediction: Prediction, native: tuple[int, int]) -> None:
+        objects = prediction if isinstance(prediction, InstanceSet) else getattr(prediction, "objects", None)
+        if objects is not None and len(objects) * native[0] * native[1] > MASK_BYTES:
+            raise ValueError(
+                f"{self.description['name']}: {len(objects)} masks of {native[0]} x {native[1]} px are more than the "
+                f"{MASK_BYTES / 2**30:.0f} GiB that are kept; give smaller images, or parts of this one"
+            )
 
     def _averages(self) -> dict[str, str]:
         """The options in use that average class probabilities, and what turns each off."""
