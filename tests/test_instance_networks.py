@@ -227,7 +227,15 @@ def unstopped(arrays, tmp_path_factory):
 
 
 @every_network
-@pytest.mark.parametrize("watch", [StopAt(2), StopAt(3), StopAt(5), StopWhileValidating()], ids=["2", "3", "5", "validation"])
+@pytest.mark.parametrize(
+    "watch",
+    [
+        pytest.param(StopAt(2), id="2", marks=pytest.mark.slow),
+        pytest.param(StopAt(3), id="3"),
+        pytest.param(StopAt(5), id="5", marks=pytest.mark.slow),
+        pytest.param(StopWhileValidating(), id="validation", marks=pytest.mark.slow),
+    ],
+)
 def test_resuming_equals_not_stopping(arrays, unstopped, tmp_path, name, watch):
     with pytest.raises(Stopped):
         train(arrays, tmp_path, fit=fit_of(name), watch=watch)

@@ -394,6 +394,7 @@ def test_weights_of_a_plain_network_fill_one_with_an_integral_loss_and_no_other(
         MaskRCNN(space(2, isthing=True), **SMALL["mask_rcnn"] | {"pretrained": pinned} | SKIP)
 
 
+@pytest.mark.slow
 def test_it_fits_two_objects():
     masks = rectangles((8, 8, 40, 40), (50, 20, 90, 60))
     image = torch.full((1, HEIGHT, WIDTH, 3), 60, dtype=torch.uint8)

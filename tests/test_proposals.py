@@ -371,7 +371,7 @@ def recall(network, pictures) -> float:
     return metric.scores()["mask_proposal_ar10"]
 
 
-@BOTH
+@pytest.mark.parametrize("kind", [DeepMask, pytest.param(SharpMask, marks=pytest.mark.slow)])
 def test_it_learns(small, kind):
     torch.set_num_threads(1)
     sizes = {"patch_px": 96, "mask_px": 24, "patches": 8, "scales": (1.5, 2.1, 3.0)}
