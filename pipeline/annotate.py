@@ -1,11 +1,14 @@
 """Turn boxes into masks: `python -m pipeline.annotate own/images --boxes boxes.json --out own/annotations`.
 
+The boxes are drawn by hand, or found: `--detector runs/mask_rcnn` takes those of every object that the run finds with a score
+of at least `--score`; of a semantic run, those of its things as they were told apart for its scores.
+
 METHOD is a classical method that takes a box, such as grabcut; or a fitted run, such as runs/unet_encoder: inside each box the
 pixels of its class, or where the run does not know the label, of the class most frequent there but for the background; of a run
 that tells objects apart, the object whose own box fits best. No mask reaches beyond its box.
 
 FOLDER gets annotations.json (COCO instances), a NAME.json for each picture, which labelme opens for correction, and
-overlays/NAME.png for a first look. Pictures that the boxes do not name are passed over. The readers `labelme` and `coco_json`
+overlays/NAME.png for a first look. Pictures that FILE does not name are passed over. The readers `labelme` and `coco_json`
 make a data set of it. 16-bit, float and transparent pictures are read as `python -m pipeline.segment` reads them, and the line
 that is printed for one says so; one with an EXIF turn is refused, since its boxes may be for either side up.
 """
@@ -17,7 +20,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,17 +30,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from pipeline import annotations, command, files, overlay
+from pipeline import annotations, command, drawing, files, object_layer, overlay
 from pipeline.boxes import FORMS, Boxed, read
-from pipeline.cutting import Cut, choose
+from pipeline.cutting import Cut, as_scored, choose, model_of
+from pipeline.detections import detect
 from pipeline.image_files import images_below
 from pipeline.pictures import picture_and_remarks
 from pipeline.spread import spread
+from pipeline.structures import SURE
 
 METHOD, OUT = "grabcut", Path("annotations")
 COCO_FILE, OVERLAYS = "annotations.json", "overlays"
-TEXT_SHARE, LEAST_TEXT_PX = 1 / 32, 11  # of the shorter side: how high a label is
-LUMA = (0.299, 0.587, 0.114)  # how light a colour is
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class _Done:
 
 def annotate(
     images: Path,
-    boxes: Path,
+    find: Callable[..., tuple[list[Boxed], list[dict]]],
     out: Path,
     *,
     method: str,
@@ -61,12 +64,13 @@ def annotate(
     overwrite: bool = False,
     threads: int = 1,
 ) -> tuple[list[_Done], int]:
-    """Write annotations of every picture that `boxes` names.
+    """Write annotations of every picture for which `find` has an entry.
 
     Parameters
     ----------
     images : folder of the pictures
-    boxes : JSON file, see `pipeline.boxes`
+    find : gives the pictures with their boxes, and COCO's categories, of the folder and `threads`: `boxes.read` of a file, or
+        `detections.detect` of a run
     out : folder; not within `images`, where the overlays would be taken for pictures
     method : a classical method that takes a box, or the folder of a run
     options : of the classical method; a run is used as it was scored
@@ -75,7 +79,7 @@ def annotate(
 
     Returns
     -------
-    (a result for each picture, how many pictures of `images` have no entry in `boxes`)
+    (a result for each picture, how many pictures of `images` have no entry)
 
     Raises
     ------
@@ -83,9 +87,9 @@ def annotate(
     """
     _check_folders(images, out, overwrite=overwrite)
     cut, at_once = choose(method, dict(options or {}), threads=threads)
-    pictures, categories = read(boxes, images, threads=threads)
+    pictures, categories = find(images, threads=threads)
     if taken := [one.file for one in pictures if one.key == Path(COCO_FILE).stem]:
-        raise ValueError(f"{boxes}: {taken[0]}: its file would be {COCO_FILE}, which is that of all pictures; rename it")
+        raise ValueError(f"{images / taken[0]}: its file would be {COCO_FILE}, which is that of all pictures; rename it")
     colours = dict(zip((one["name"] for one in categories), overlay.segment_colours(len(categories)), strict=True))
     work = partial(_annotate, cut=cut, out=out, colours=colours, tolerance_px=tolerance_px)
     found = spread(work, pictures, threads=at_once)
@@ -132,24 +136,12 @@ def _annotate(given: Boxed, *, cut: Cut, out: Path, colours: Mapping[str, np.nda
 
 
 def _picture(image: np.ndarray, masks: Sequence[np.ndarray], given: Boxed, colours: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(H, W, 3) uint8: the masks over the image, their boxes, and a label in each."""
-    names, parts = list(colours), np.zeros(image.shape[:2], np.int32)
-    labels = np.zeros_like(parts)
-    for number, (mask, label) in enumerate(zip(masks, given.labels, strict=True), start=1):
-        parts[mask], labels[mask] = number, names.index(label) + 1
-    table = np.array([(0, 0, 0), *colours.values()], np.uint8)
-    picture = np.ascontiguousarray(overlay.draw(image, labels, parts, colours=table, clear=0))
-    side = min(image.shape[:2])
-    height, thickness = max(LEAST_TEXT_PX, round(side * TEXT_SHARE)), max(1, round(side * overlay.LINE_SHARE))
-    for box, label in zip(given.boxes.tolist(), given.labels, strict=True):
-        colour = colours[label].tolist()
-        corners = [round(box[0]), round(box[1])], [round(box[2]) - 1, round(box[3]) - 1]
-        cv2.rectangle(picture, *corners, colour, thickness)
-        face, place = cv2.FontFace("sans"), (corners[0][0] + 2 * thickness, corners[0][1] + height)
-        width = cv2.getTextSize((0, 0), label, place, face, height)[2]
-        cv2.rectangle(picture, (*corners[0], width + 4 * thickness, round(1.25 * height)), colour, cv2.FILLED)
-        cv2.putText(picture, label, place, (255, 255, 255) if np.dot(colour, LUMA) < 150 else (0, 0, 0), face, height)
-    return picture
+    """(h, w, 3) uint8: the masks over the image, their boxes, and a label to each; a small picture enlarged."""
+    own = np.array([colours[label] for label in given.labels], np.uint8).reshape(-1, 3)
+    stacked = np.array(masks, bool).reshape(-1, *image.shape[:2])
+    layer = np.zeros((*drawing.roomy_size(image.shape[:2]), 4), np.uint8)
+    object_layer.draw(layer, object_layer.Objects(stacked, given.boxes, own, [(label,) for label in given.labels]))
+    return drawing.over(image, layer)
 
 
 def _write_coco(path: Path, done: Sequence[_Done], categories: Sequence[dict]) -> None:
@@ -170,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--simplify {arguments.simplify:g}: wanted a number of pixels, 0 or more")
     done, passed_over = annotate(
         arguments.images,
-        arguments.boxes,
+        _finder(arguments),
         arguments.out,
         method=arguments.method,
         options=command.settings(arguments.set),
@@ -181,11 +173,27 @@ def _run(arguments: argparse.Namespace) -> None:
     for line in (line for one in done for line in (*one.remarks, *one.missed)):
         print(line)
     objects, missed = sum(len(one.objects) for one in done), sum(len(one.missed) for one in done)
+    unseen = 0 if arguments.detector is None else sum(not one.objects and not one.missed for one in done)
     print(
         f"{arguments.out}: {_count(len(done), 'picture')}, {_count(objects, 'object')}"
         + (f"; nothing found in {_count(missed, 'box', 'boxes')}: draw by hand" if missed else "")
+        + (f"; no object detected in {_count(unseen, 'picture')}" if unseen else "")
         + (f"; without an entry in {arguments.boxes} and left out: {_count(passed_over, 'picture')}" if passed_over else "")
     )
+
+
+def _finder(arguments: argparse.Namespace) -> Callable[..., tuple[list[Boxed], list[dict]]]:
+    """Where the boxes come from."""
+    if arguments.boxes is not None:
+        if arguments.score is not None:
+            raise ValueError(f"--score {arguments.score:g}: is that of a detector, and boxes from a file have none")
+        return partial(read, arguments.boxes)
+    if arguments.score is not None and not 0 <= arguments.score <= 1:
+        raise ValueError(f"--score {arguments.score:g}: wanted a number from 0 to 1")
+    model = model_of(arguments.detector)
+    if model is None:
+        raise ValueError(f"--detector {arguments.detector}: is not the folder of a fitted run, such as runs/mask_rcnn")
+    return partial(detect, as_scored(model, threads=arguments.threads), least_score=arguments.score)
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -197,7 +205,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m pipeline.annotate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", metavar="IMAGES", type=Path, help="folder of the pictures")
-    parser.add_argument("--boxes", metavar="FILE", type=Path, required=True, help=f"JSON: {FORMS}")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--boxes", metavar="FILE", type=Path, help=f"JSON: {FORMS}")
+    source.add_argument("--detector", metavar="RUN", type=Path, help="a fitted run whose objects give the boxes: runs/K")
+    parser.add_argument("--score", type=float, help=f"of an object of the detector, from which it counts; {SURE}")
     parser.add_argument(
         "--method",
         default=METHOD,

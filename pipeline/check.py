@@ -15,7 +15,7 @@ from pipeline.classical import METHODS
 from pipeline.datasets import BY_HAND, READERS
 from pipeline.losses import LOSSES
 from pipeline.models import NETWORKS
-from pipeline.options import NUMBER, entry_faults
+from pipeline.options import NUMBER, classes_of, entry_faults
 from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.rules import RULES
 
@@ -25,6 +25,8 @@ OPTIMIZER_OPTIONS = {
     "sgd": {"dampening": NUMBER, "momentum": NUMBER, "nesterov": (bool,), "weight_decay": NUMBER},
 }
 TRAINING_ENTRY = {"training": "pipeline.training.updates:training_options"}
+PAINTING_ENTRY = {"painting": "pipeline.painting:fused"}
+OF_PROBABILITIES = {"flip": False, "window": None, "scales": [1.0], "postprocess": []}  # options of prediction, switched off
 PREDICT_ENTRY = {
     "segment": "pipeline.prediction_options:segment_options",
     "classical": "pipeline.prediction_options:classical_options",
@@ -110,6 +112,8 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
             place=f"{place}.fit.loss.{index}.options",
             given={"logits", "labels", "ignore_label"},
         )
+    if fit.model in NETWORKS:
+        faults += _own_loss_faults(fit, place=f"{place}.fit.loss") + _label_faults(fit.model, network.predict, place=place)
     known = OPTIMIZER_OPTIONS[fit.optimizer.name]
     for option, value in fit.optimizer.options.items():
         where = f"{place}.fit.optimizer.options.{option}"
@@ -130,6 +134,33 @@ def _network_faults(network: config.Network, *, place: str) -> list[str]:
     return faults + predict_faults("segment", network.predict, place=f"{place}.predict")
 
 
+def _own_loss_faults(fit: config.NetworkFit, *, place: str) -> list[str]:
+    """A network that gives logits needs a loss of these; any other has all its losses itself."""
+    gives_logits = _is_a(fit.model, "SemanticNetwork")
+    names, wanted = [loss.name for loss in fit.loss], "[{name: own, weight: 1.0, options: {}}]"
+    if gives_logits and "own" in names:
+        return [f"{place}: network {fit.model} has no losses of its own; name another, such as cross_entropy"]
+    if not gives_logits and (names != ["own"] or fit.loss[0].weight != 1):
+        return [f"{place}: network {fit.model} has all its losses itself, and their weights; write loss: {wanted}"]
+    return []
+
+
+def _label_faults(model: str, predict: dict, *, place: str) -> list[str]:
+    """Options of prediction that a network has no use for: those of class probabilities, or of painting objects."""
+    gives_logits, faults = _is_a(model, "SemanticNetwork"), []
+    for option, off in OF_PROBABILITIES.items():
+        if not gives_logits and predict.get(option, off) != off:
+            faults.append(f"{place}.predict.{option}: network {model} finds objects, without class probabilities; leave it out")
+    if predict.get("painting") is not None and not _is_a(model, "PanopticFPN"):
+        faults.append(f"{place}.predict.painting: is for a network of things and stuff, which {model} is not; leave it out")
+    return faults
+
+
+def _is_a(model: str, base: str) -> bool:
+    home, name = table.module_file(NETWORKS, model), NETWORKS[model].split(":")[1]
+    return any(one.name == base for one in classes_of(home, name))
+
+
 def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str, ...] = ()) -> list[str]:
     """What is wrong with the options of the predict half, of a network ("segment") or a "classical" method.
 
@@ -141,6 +172,9 @@ def predict_faults(entry: str, options: dict, *, place: str, without: tuple[str,
         faults += _named_faults(POSTPROCESSES, process, kind="post-process", place=f"{place}.postprocess.{index}")
     if isinstance(division, str | dict):
         faults += _named_faults(DIVISIONS, division, kind="division", place=f"{place}.instances")
+    if isinstance(painting := options.get("painting"), dict):
+        given = {"instances", "labels", "label_space"}
+        faults += entry_faults(PAINTING_ENTRY, "painting", painting, kind="entry", place=f"{place}.painting", given=given)
     return faults
 
 

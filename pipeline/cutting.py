@@ -38,18 +38,26 @@ def choose(method: str, options: dict, *, threads: int) -> tuple[Cut, int]:
             raise ValueError("\n".join(faults))
         space = LabelSpace((BACKGROUND, "object"), ((0, 0, 0), (255, 255, 255)), (False, True))
         return partial(_cut_by_box, method=entry(space, **options)), threads
-    for folder in (Path(method) / "model", Path(method)):
-        if (folder / "model.json").is_file():
-            if options:
-                raise ValueError(
-                    f"--set {', '.join(options)}: a run is used as it was scored; see {folder.parent / 'predict.json'}"
-                )
-            fitted = inference.load(folder, predict=scored_options(folder), threads=threads)
-            return partial(_cut_by_prediction, fitted=fitted), fitted.threads
-    raise ValueError(
-        f"--method {method}: neither the folder of a fitted run, such as runs/unet_encoder, nor a method that takes a box: "
-        f"{_taking_boxes()}"
-    )
+    folder = model_of(method)
+    if folder is None:
+        raise ValueError(
+            f"--method {method}: neither the folder of a fitted run, such as runs/unet_encoder, nor a method that takes a box: "
+            f"{_taking_boxes()}"
+        )
+    if options:
+        raise ValueError(f"--set {', '.join(options)}: a run is used as it was scored; see {folder.parent / 'predict.json'}")
+    fitted = as_scored(folder, threads=threads)
+    return partial(_cut_by_prediction, fitted=fitted), fitted.threads
+
+
+def model_of(run: str | Path) -> Path | None:
+    """The folder of a fitted method, from that of its run or from itself; None where it is neither."""
+    return next((folder for folder in (Path(run) / "model", Path(run)) if (folder / "model.json").is_file()), None)
+
+
+def as_scored(model: Path, *, threads: int) -> inference.Fitted:
+    """A fitted method with the prediction options that it was scored with."""
+    return inference.load(model, predict=scored_options(model), threads=threads)
 
 
 def _taking_boxes() -> str:

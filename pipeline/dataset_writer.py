@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline import insight
+from pipeline import coco_form, insight
 from pipeline.dataset import Dataset
 from pipeline.files import write_json, write_text
 from pipeline.gate import inspection as gate
 from pipeline.sources import FaultError, Record, Source
 from pipeline.splits import SPLITS, assign
-from pipeline.structures import InstanceSet, LabelSpace, Sample, Segment
+from pipeline.structures import InstanceSet, LabelSpace, Sample
 
 # run lengths: less time than the default on photographs, smaller files on maps
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
@@ -122,8 +122,7 @@ def _write_sample(record: Record, sample: Sample, *, folder: Path, label_space: 
     segments = np.ascontiguousarray(sample.truth.segments, "<i4")
     # the bytes of a little-endian id are R, G, B and 0
     _write_png(panoptic_file, cv2.cvtColor(segments.view(np.uint8).reshape(*sample.shape, 4), cv2.COLOR_RGBA2BGR))
-    described = [_describe_segment(segments, segment) for segment in sample.truth.info]
-    described = [segment for segment in described if segment["area"]]
+    described = coco_form.segment_info(segments, sample.truth.info)
     objects = _describe_objects(sample.objects(label_space)) if label_space.has_things else []
     digest = hashlib.sha256(sample.image.tobytes())
     digest.update(segments.tobytes() + json.dumps([sample.shape, described, objects]).encode())
@@ -156,33 +155,11 @@ def _write_png(file: Path, pixels: np.ndarray) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from None
 
 
-def _describe_segment(segments: np.ndarray, segment: Segment) -> dict:
-    mask = (segments == segment.id).view(np.uint8)
-    return {
-        "id": segment.id,
-        "category_id": segment.category + 1,
-        "area": cv2.countNonZero(mask),
-        "bbox": list(cv2.boundingRect(mask)),
-        "iscrowd": int(segment.iscrowd),
-    }
-
-
 def _describe_objects(objects: InstanceSet) -> list[dict]:
-    from pycocotools import mask as coco
-
-    described = []
-    for mask, category, iscrowd in zip(objects.masks, objects.classes, objects.iscrowd, strict=True):
-        code = coco.encode(np.asfortranarray(mask).view(np.uint8))
-        described.append(
-            {
-                "category_id": int(category) + 1,
-                "segmentation": {"size": [int(one) for one in code["size"]], "counts": code["counts"].decode("ascii")},
-                "area": int(coco.area(code)),
-                "bbox": [float(one) for one in coco.toBbox(code)],
-                "iscrowd": int(iscrowd),
-            }
-        )
-    return described
+    return [
+        {"category_id": int(category) + 1, **coco_form.run_lengths(mask), "iscrowd": int(iscrowd)}
+        for mask, category, iscrowd in zip(objects.masks, objects.classes, objects.iscrowd, strict=True)
+    ]
 
 
 def _write_tables(folder: Path, source: Source, written: Sequence[tuple[Record, _Written]], origin: Mapping[str, Any]) -> None:
@@ -205,16 +182,7 @@ def _write_tables(folder: Path, source: Source, written: Sequence[tuple[Record, 
 
 
 def _write_split(folder: Path, split: str, written: Sequence[tuple[Record, _Written]], space: LabelSpace) -> None:
-    categories = [
-        {
-            "id": index + 1,
-            "name": name,
-            "supercategory": "thing" if isthing else "stuff",
-            "isthing": int(isthing),
-            "color": colour,
-        }
-        for index, (name, colour, isthing) in enumerate(zip(space.names, space.colours, space.isthing, strict=True))
-    ]
+    categories = coco_form.categories(space)
     images, maps, objects = [], [], []
     for number, (record, files) in enumerate(written, start=1):
         height, width = files.shape

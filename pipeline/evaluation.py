@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
-from pipeline import files
+from pipeline import files, sample_pictures
 from pipeline.inference import Fitted
 from pipeline.metrics import METRICS
 from pipeline.spread import spread
@@ -29,7 +28,7 @@ def score(
     ----------
     samples : of a split, opened one by one
     pictured : ids of samples
-    pictures : folder that gets ID.png, the prediction in the classes' colours
+    pictures : folder that gets them, see `pipeline.sample_pictures`
     show : goes through what it is given and tells of the progress
 
     Returns
@@ -53,8 +52,7 @@ def score(
         for metric in metrics:
             metric.update(sample, prediction)
         if sample.id in pictured:
-            painted = method.label_space.paint(prediction.semantic(method.label_space))
-            files.write_bytes(pictures / f"{sample.id}.png", cv2.imencode(".png", painted[..., ::-1])[1].data)
+            sample_pictures.write(pictures, sample, prediction, method.label_space)
     scores: dict[str, float] = {}
     tables: dict[str, list[dict]] = {}
     for metric in metrics:

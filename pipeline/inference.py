@@ -21,8 +21,10 @@ from pipeline.postprocess import DIVISIONS, FUSIONS, POSTPROCESSES
 from pipeline.postprocess._postprocess import Example, Postprocess
 from pipeline.prediction_options import classical_options, segment_options
 from pipeline.resizing import resize_image, scaled_size
-from pipeline.structures import LabelSpace, Prediction, Prompt, Sample, SemanticMap
+from pipeline.structures import InstanceSet, LabelSpace, Prediction, Prompt, Sample, SemanticMap
 from pipeline.table import look_up
+
+MASK_BYTES = 2**33  # of all masks of an image together, a byte for a pixel
 
 
 class Fitted(ABC):
@@ -144,6 +146,7 @@ class FittedNetwork(Fitted):
         self.network = build(self.label_space, **options)
         self.network.load_state_dict(load_file(folder / "weights.safetensors"))
         self.network.mean, self.network.std = description["mean"], description["std"]
+        self._set_painting()
         self.network.to(self.device, memory_format=torch.channels_last).eval()
         self.short_side = description["short_side"]
         window, stride = self.options["window"], self.network.stride
@@ -152,6 +155,16 @@ class FittedNetwork(Fitted):
             look_up(POSTPROCESSES, entry["name"], kind="post-process")(self.label_space, **entry["options"])
             for entry in self.options["postprocess"]
         ]
+
+    def _set_painting(self) -> None:
+        wanted = self.options["painting"]
+        if self.network.painting is not None:
+            self.network.painting = wanted or {}
+        elif wanted is not None:
+            raise ValueError(
+                f"{self.description['name']}: predict.painting is for a network that finds things and stuff, and "
+                f"{self.description['method']} does not; set painting: null"
+            )
 
     def segment(self, image, prompt=None):
         return self._after(image, self.postprocesses)
@@ -205,9 +218,18 @@ class FittedNetwork(Fitted):
         else:
             prediction = self._predict(small)
             if getattr(prediction, "probabilities", None) is None:
+                self._refuse_masks_beyond_memory(prediction, native)
                 return prediction.resized(*native)
             bands = [(0, prediction.probabilities)]
         return sliding.collected(bands, size=size, native=native, label_space=self.label_space)
+
+    def _refuse_masks_beyond_memory(self, prediction: Prediction, native: tuple[int, int]) -> None:
+        objects = prediction if isinstance(prediction, InstanceSet) else getattr(prediction, "objects", None)
+        if objects is not None and len(objects) * native[0] * native[1] > MASK_BYTES:
+            raise ValueError(
+                f"{self.description['name']}: {len(objects)} masks of {native[0]} x {native[1]} px are more than the "
+                f"{MASK_BYTES / 2**30:.0f} GiB that are kept; give smaller images, or parts of this one"
+            )
 
     def _averages(self) -> dict[str, str]:
         """The options in use that average class probabilities, and what turns each off."""

@@ -63,6 +63,12 @@ class LabelSpace:
     def has_things(self) -> bool:
         return any(self.isthing)
 
+    @property
+    def uncovered(self) -> int:
+        """The label of a pixel on which no thing stands: the class of stuff where there is one only, else void."""
+        stuff = [index for index, isthing in enumerate(self.isthing) if not isthing]
+        return stuff[0] if len(stuff) == 1 else self.void
+
     @cached_property
     def palette(self) -> np.ndarray:
         """(void + 1, 3) uint8: the colour of each label; void is black."""

@@ -17,9 +17,10 @@ PAINTED = (".png", ".jpg", ".jpeg", ".webp")  # what an overlay may be
 
 @dataclass(frozen=True)
 class Job:
-    """A picture, and where its mask and its overlay go; None where they are not wanted."""
+    """A picture, the name of what is made of it, and where its mask and its overlay go; None where they are not wanted."""
 
     picture: Path
+    name: str
     mask: Path | None
     overlay: Path | None
     bits: int | None  # of a deep picture; None: guessed
@@ -29,8 +30,12 @@ class Job:
         return picture_and_remarks(self.picture, bits=self.bits)
 
 
-def plan(given: Path, *, out: Path | None, overlay: Path | None, bits: int | None = None) -> list[Job]:
+def plan(given: Path, *, out: Path | None, overlay: Path | None, bits: int | None = None, is_default: bool = True) -> list[Job]:
     """What is to be read and written; the arguments are those of the command.
+
+    Parameters
+    ----------
+    is_default : both are written where neither is asked for
 
     Raises
     ------
@@ -41,13 +46,14 @@ def plan(given: Path, *, out: Path | None, overlay: Path | None, bits: int | Non
     pictures = images_in(given) if given.is_dir() else [given]
     if not pictures:
         raise ValueError(f"{given}: no image in it; give the folder that holds them, folders in it are not searched")
-    if out is None and overlay is None:
+    if is_default and out is None and overlay is None:
         out, overlay = MASKS, OVERLAYS
     stems = [picture.stem for picture in pictures]
     names = [path.name if stems.count(path.stem) > 1 else path.stem for path in pictures]  # a.jpg beside a.png
     jobs = [
         Job(
             picture,
+            name,
             None if out is None else _place(out, name, option="--out", kinds=NUMBERED, is_file=not given.is_dir()),
             None if overlay is None else _place(overlay, name, option="--overlay", kinds=PAINTED, is_file=not given.is_dir()),
             bits,

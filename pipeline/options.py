@@ -47,26 +47,33 @@ def _hint(option: str, known: Sequence[str]) -> str:
 
 
 def _signature(entries: Mapping[str, str], name: str) -> tuple[dict[str, ast.expr | None], set[str]]:
-    """The parameters of an entry with their annotations, and those of them without a default, read from its source."""
-    found = _definition(table.module_file(entries, name), entries[name].split(":")[1])
-    if found is None:
-        return {}, set()
-    arguments = found.args
-    plain = [one for one in arguments.args if one.arg != "self"]
-    optional = {one.arg for one in plain[len(plain) - len(arguments.defaults) :]} if arguments.defaults else set()
-    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    optional |= {one.arg for one, default in named if default is not None}
-    known = {one.arg: one.annotation for one in [*plain, *arguments.kwonlyargs]}
-    return known, known.keys() - optional
+    """The parameters of an entry with their annotations, and those of them without a default, read from its source.
+
+    A class that takes `**options` hands them on to the one that it is based on, and takes what that one takes.
+    """
+    known: dict[str, ast.expr | None] = {}
+    required: set[str] = set()
+    for found in _definitions(table.module_file(entries, name), entries[name].split(":")[1]):
+        arguments = found.args
+        plain = [one for one in arguments.args if one.arg != "self"]
+        optional = {one.arg for one in plain[len(plain) - len(arguments.defaults) :]} if arguments.defaults else set()
+        named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        optional |= {one.arg for one, default in named if default is not None}
+        own = {one.arg: one.annotation for one in [*plain, *arguments.kwonlyargs]}
+        required |= own.keys() - optional - known.keys()
+        known = own | known
+        if arguments.kwarg is None:
+            break
+    return known, required
 
 
-def _definition(file: str, name: str) -> ast.FunctionDef | None:
-    """The function of that name in `file`, or the class's `__init__`: its own, else that of a base imported from our files."""
+def _definitions(file: str, name: str) -> Iterator[ast.FunctionDef]:
+    """The function of that name in `file`, or the `__init__` of the class and of each base imported from our files."""
     for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return node
-    parts = (part for node in classes_of(file, name) for part in node.body)
-    return next((part for part in parts if getattr(part, "name", None) == "__init__"), None)
+            yield node
+    for node in classes_of(file, name):
+        yield from (part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__")
 
 
 def classes_of(file: str, name: str) -> Iterator[ast.ClassDef]:

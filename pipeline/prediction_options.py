@@ -16,6 +16,7 @@ def segment_options(
     scales: Sequence[float] = (1.0,),
     postprocess: Sequence = (),
     instances: str | dict | None = "components",
+    painting: dict | None = None,
 ) -> dict:
     """The predict half of a network's entry, checked and completed.
 
@@ -31,11 +32,14 @@ def segment_options(
     postprocess : names of `pipeline.postprocess.POSTPROCESSES`, or mappings with name and options
         What follows the network's prediction, in this order. Options left out are fitted on the validation split.
     instances : see `division`
+    painting : options of `pipeline.painting.fused`, for a network that finds things and stuff
+        Which things and stuff get a place in the panoptic map, which is painted at the size that the network sees. None: its
+        defaults.
 
     Returns
     -------
     {"flip": bool, "window": int or None, "overlap": float, "scales": [float], "postprocess": [{"name": text, "options": {}}],
-    "instances": {"name": text, "options": {}} or None}
+    "instances": {"name": text, "options": {}} or None, "painting": {} or None}
     """
     if not isinstance(flip, bool):
         raise ValueError(f"predict.flip: {flip!r} is neither true nor false")
@@ -47,6 +51,8 @@ def segment_options(
         raise ValueError(f"predict.scales: {scales!r} is no list of factors above 0; write [1.0] for the image as it is")
     if not isinstance(postprocess, list | tuple):
         raise ValueError(f"predict.postprocess: {postprocess!r} is no list; write [{postprocess}]")
+    if painting is not None and not isinstance(painting, dict):
+        raise ValueError(f"predict.painting: {painting!r} is no mapping of options; write {{}} for the defaults")
     entries = [with_options(entry) for entry in postprocess]
     return {
         "flip": flip,
@@ -55,6 +61,7 @@ def segment_options(
         "scales": list(scales),
         "postprocess": entries,
         "instances": division(instances),
+        "painting": painting,
     }
 
 

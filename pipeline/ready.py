@@ -5,14 +5,14 @@ import difflib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors import SafetensorError
 
-from pipeline import inference
+from pipeline import drawing, inference, overlay
 from pipeline.check import predict_faults
 from pipeline.classical import METHODS
 from pipeline.classical._method import Method, Segmenting
@@ -22,7 +22,7 @@ from pipeline.overlay import segment_colours
 from pipeline.postprocess import FUSIONS
 from pipeline.prediction_options import scored_options
 from pipeline.search import build
-from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
+from pipeline.structures import SURE, InstanceSet, LabelSpace, PanopticMap, Prediction, Prompt, Sample
 from pipeline.table import module_file
 
 IN_MLFLOW = ("models:/", "runs:/")  # what the address of a model in MLflow begins with
@@ -37,11 +37,15 @@ class Segmentation:
     labels : (H, W) uint8, uint16 or int32, the smallest that holds them: segment number or class index
     parts : (H, W) integers, the same or the objects in them, which lines are drawn around
     objects : class -> number of objects; empty where the method tells none apart
+    faint : class -> how many of them are too unsure to be drawn
+    prediction : what a fitted run said, the things in it told apart where that was asked for; None without classes
     """
 
     labels: np.ndarray
     parts: np.ndarray
     objects: dict[int, int]
+    faint: dict[int, int] = field(default_factory=dict)
+    prediction: Prediction | None = None
 
 
 class Ready(ABC):
@@ -68,8 +72,15 @@ class Ready(ABC):
         return shape if self.method is None else self.method.works_at(shape, prompt)
 
     @abstractmethod
-    def segment(self, image: np.ndarray, prompt: Prompt | None) -> Segmentation:
-        """(H, W, 3) uint8 RGB to its segmentation."""
+    def segment(self, image: np.ndarray, prompt: Prompt | None, *, divided: bool = False) -> Segmentation:
+        """(H, W, 3) uint8 RGB to its segmentation; `divided`: with things told apart in its prediction."""
+
+    def overlay(self, image: np.ndarray, found: Segmentation) -> np.ndarray:
+        """(h, w, 3) uint8 RGB, the picture with its segments in colour; a small one with objects enlarged, see `drawing`."""
+        if found.prediction is not None and drawing.has_objects(found.prediction):
+            size = drawing.roomy_size(image.shape[:2])
+            return drawing.over(image, drawing.layer(found.prediction, self.label_space, size))
+        return overlay.draw(image, found.labels, found.parts, colours=self.colours(found.labels), clear=self.clear)
 
     @abstractmethod
     def colours(self, labels: np.ndarray) -> np.ndarray:
@@ -132,7 +143,7 @@ class _Untrained(Ready):
     def prepare(self, pictures, *, seed):
         self.method.prepare(_Samples(pictures), np.random.default_rng(seed))
 
-    def segment(self, image, prompt):
+    def segment(self, image, prompt, *, divided=False):
         found = self.method.segments(image, prompt)
         if found.min() < 0 or found.max() > 65535:
             found = relabelled(found)
@@ -173,13 +184,14 @@ class _Run(Ready):
         self.takes, self.clear = _takes(self.fitted), self.label_space.void
         self.method = getattr(self.fitted, "method", None)
 
-    def segment(self, image, prompt):
+    def segment(self, image, prompt, *, divided=False):
         prediction = self.fitted.segment(image, prompt)
+        if divided:
+            prediction = self.fitted.divided(prediction)
         labels = prediction.semantic(self.label_space)
         parts, objects = _objects(prediction, labels)
-        return Segmentation(
-            labels, parts, {label: count for label, count in objects.items() if self.label_space.isthing[label]}
-        )
+        counts = {label: count for label, count in objects.items() if self.label_space.isthing[label]}
+        return Segmentation(labels, parts, counts, _faint(prediction), prediction)
 
     def colours(self, labels):
         return self.label_space.palette
@@ -216,11 +228,20 @@ def _objects(prediction: Prediction, labels: np.ndarray) -> tuple[np.ndarray, di
     if isinstance(prediction, PanopticMap):
         return prediction.segments, Counter(segment.category for segment in prediction.info)
     if isinstance(prediction, InstanceSet):
+        prediction = prediction[prediction.scores >= SURE]  # as in the labels
         parts = np.zeros(prediction.shape, np.int32)
         for index in np.argsort(prediction.scores, kind="stable"):
             parts[prediction.masks[index]] = index + 1
         return parts, Counter(prediction.classes[prediction.masks.any(axis=(1, 2))].tolist())
     return labels, {}
+
+
+def _faint(prediction: Prediction) -> dict[int, int]:
+    """Class -> number of objects that `drawing` leaves out for their scores."""
+    if not isinstance(prediction, InstanceSet):
+        return {}
+    has_pixels = prediction.masks.any(axis=(1, 2))
+    return Counter(prediction.classes[has_pixels & (prediction.scores < SURE)].tolist())
 
 
 def _unknown(name: str) -> str:

@@ -13,6 +13,13 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
+def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize an (H, W) bool mask: by nearest neighbour; where it grows bilinearly, cut at one half, without stairs."""
+    if height < mask.shape[0] or width < mask.shape[1]:
+        return resize_labels(mask.view(np.uint8), height, width).view(bool)
+    return cv2.resize(mask.view(np.uint8) * np.uint8(255), (width, height), interpolation=cv2.INTER_LINEAR) > 127
+
+
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
     """Height and width with the shorter one at `short_side` px and the aspect kept; None keeps both.
 

@@ -118,7 +118,7 @@ def read(name: str, root: Path) -> RunRecord:
     seen = [root / "data/insight" / file for file in DATA]
     seen += [root / "data/train/preview.png"] if model["kind"] == "network" else []
     data_files = tuple(path for path in seen if path.is_file())
-    shown = [folder / file for file in (*SCORE_FILES, *TABLES, "history.csv")] + sorted(folder.glob("samples/*"))
+    shown = [folder / file for file in (*SCORE_FILES, *TABLES, "history.csv")] + sorted(folder.glob("samples/**/*"))
     return RunRecord(
         folder=folder,
         model=model,

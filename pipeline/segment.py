@@ -8,10 +8,16 @@ INPUT is an image file, or a folder: all images in it, but none in folders below
 bits, EXIF turns are applied, what is transparent is laid over white; the line that is printed for a picture says so, and at
 what size a method worked that makes large pictures smaller first.
 
-Without --out and --overlay both are written, to segments/masks/NAME.png and segments/overlays/NAME.png in this folder.
+Without --out, --overlay and --coco, masks and overlays are written to segments/masks and segments/overlays here.
 A mask is a grey PNG of 8 bits, or 16 where needed, whose values are class indices (void is 255, or 65535 with more than 254
 classes) or segment numbers: it looks black in a viewer. With more than 65536 segments it is a PNG in colour, a number being
-R + 256 G + 65536 B; --out NAME.tif holds plain numbers, of 32 bits if need be. The overlay is for the eye.
+R + 256 G + 65536 B; --out NAME.tif holds plain numbers, of 32 bits if need be. The overlay is for the eye: segments or classes
+in colour; or each object with outline, box, class and score, but for those below a score of 0.5, in a picture that is enlarged
+where it has no room for text.
+
+--coco FOLDER gets the predictions of a run as COCO's tools read them: panoptic.json with panoptic/NAME.png, and where there are
+things instances.json, a list of results with scores. A category id is the class index + 1. To score them against a COCO file,
+give that as --coco-ids. The things of a semantic prediction are told apart as they were for the scores of the run.
 
 What a classical method learns without truth, such as the colours of kmeans, it learns from all pictures of INPUT together: a
 number means the same in every mask. A run predicts with the options it was scored with (runs/K/predict.json); a copy of its
@@ -29,13 +35,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from pipeline import command, overlay, prompts
+from pipeline import command, prompts
 from pipeline.classical import METHODS
+from pipeline.coco_predictions import CocoFolder, read_ids
 from pipeline.mask_files import Job, numbered, plan, write
 from pipeline.pictures import BITS, depth_in
 from pipeline.ready import Ready, Segmentation, choose, with_prompt
 from pipeline.spread import spread
-from pipeline.structures import Prompt
+from pipeline.structures import SURE, Prompt
 
 TAKE_NUMBERS = ("--box", "--points", "--point", "--polygon")
 TOLD = 8  # classes or segments in the line of a picture, the largest first
@@ -96,7 +103,9 @@ def _seen(job: Job, ready: Ready, prompt: Prompt | None) -> int | str | None:
     return depth_in(remarks)
 
 
-def segment(jobs: Sequence[Job], ready: Ready, prompt: Prompt | None, *, seed: int) -> Iterator[Text]:
+def segment(
+    jobs: Sequence[Job], ready: Ready, prompt: Prompt | None, *, seed: int, coco: CocoFolder | None = None
+) -> Iterator[Text]:
     """Segment every picture and write what is wanted; a line for each, in order.
 
     Raises
@@ -105,15 +114,15 @@ def segment(jobs: Sequence[Job], ready: Ready, prompt: Prompt | None, *, seed: i
     """
     if ready.needs_pictures:
         ready.prepare(_Pictures(jobs), seed=seed)
-    found = spread(lambda job: _work(job, ready, prompt), jobs, threads=min(ready.threads, len(jobs)))
+    found = spread(lambda job: _work(job, ready, prompt, coco), jobs, threads=min(ready.threads, len(jobs)))
     yield from _shown(found, "segment", len(jobs))
 
 
-def _work(job: Job, ready: Ready, prompt: Prompt | None) -> Text:
+def _work(job: Job, ready: Ready, prompt: Prompt | None, coco: CocoFolder | None) -> Text:
     image, remarks = job.read()
     try:
         prompts.check(prompt, image.shape[:2], ready.label_space)
-        found = ready.segment(image, prompt)
+        found = ready.segment(image, prompt, divided=coco is not None)
         height, width = ready.works_at(image.shape[:2], prompt)
         if (height, width) != image.shape[:2]:
             remarks.append(f"worked on at {width} x {height} px")
@@ -126,7 +135,9 @@ def _work(job: Job, ready: Ready, prompt: Prompt | None) -> Text:
             remarks.append("numbers of its mask as R + 256 G + 65536 B")
         write(job.mask, mask)
     if job.overlay is not None:
-        write(job.overlay, overlay.draw(image, found.labels, found.parts, colours=colours, clear=ready.clear)[..., ::-1])
+        write(job.overlay, ready.overlay(image, found)[..., ::-1])
+    if coco is not None:
+        coco.add(job.picture.name, job.name, found.prediction)
     return describe(job.picture, found, ready, colours, remarks)
 
 
@@ -143,7 +154,9 @@ def describe(picture: Path, found: Segmentation, ready: Ready, colours: np.ndarr
         line.append("■ ", style="rgb({},{},{})".format(*colours[label]))
         line.append(f"{ready.name_of(label)} {_percent(pixels[label], found.labels.size)}")
         if label in found.objects:
-            line.append(f" ({found.objects[label]} object{'s' * (found.objects[label] > 1)})")
+            faint = found.faint.get(label, 0)
+            below = f", {faint} of them below {SURE}" if faint else ""
+            line.append(f" ({found.objects[label]} object{'s' * (found.objects[label] > 1)}{below})")
     if rest := labels[TOLD:]:
         line.append(f", {len(rest)} more {_percent(pixels[rest].sum(), found.labels.size)}")
     return line
@@ -180,19 +193,36 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.bits is not None and not 1 <= arguments.bits <= BITS[-1]:
         raise ValueError(f"--bits {arguments.bits}: wanted 1 to {BITS[-1]}")
     prompt = prompts.parse(box=arguments.box, points=arguments.points, polygon=arguments.polygon, scribbles=arguments.scribbles)
-    jobs = plan(arguments.input, out=arguments.out, overlay=arguments.overlay, bits=arguments.bits)
+    if arguments.coco_ids is not None and arguments.coco is None:
+        raise ValueError(f"--coco-ids {arguments.coco_ids}: says the ids of what --coco FOLDER writes; give that too")
+    is_default = arguments.coco is None
+    jobs = plan(arguments.input, out=arguments.out, overlay=arguments.overlay, bits=arguments.bits, is_default=is_default)
     ready = choose(arguments.method, settings, classes=prompts.num_classes(prompt), threads=threads)
     _refuse_prompt(prompt, ready, arguments.method)
     prompt = prompts.with_classes_of(prompt, ready.label_space)
     if len(jobs) > 1 and (warning := look(jobs, ready, prompt, threads=threads)):
         print(f"warning: {warning}", file=sys.stderr)
+    coco = None if arguments.coco is None else _coco(arguments, jobs, ready)
     console = Console(highlight=False)
-    for line in segment(jobs, ready, prompt, seed=arguments.seed):
+    for line in segment(jobs, ready, prompt, seed=arguments.seed, coco=coco):
         console.print(line, soft_wrap=True)
+    if coco is not None:
+        coco.close()
+        print(f"COCO: {arguments.coco}/panoptic.json" + f", {arguments.coco}/instances.json" * ready.label_space.has_things)
     for what, targets in (("mask", [job.mask for job in jobs]), ("overlay", [job.overlay for job in jobs])):
         if targets[0] is not None:
             where = targets[0] if len(targets) == 1 else f"{len(targets)} in {targets[0].parent}"
             print(f"{what}{'s' * (len(targets) > 1)}: {where}")
+
+
+def _coco(arguments: argparse.Namespace, jobs: Sequence[Job], ready: Ready) -> CocoFolder:
+    if not ready.has_classes:
+        raise ValueError(f"--coco {arguments.coco}: {arguments.method} has segments and no classes; give a fitted run, runs/K")
+    names = [job.picture.name for job in jobs]
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    if arguments.coco_ids is not None:
+        ids = read_ids(arguments.coco_ids, names)
+    return CocoFolder(arguments.coco, ready.label_space, ids)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,6 +233,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("input", metavar="INPUT", type=Path, help="an image, or a folder of images")
     parser.add_argument("--out", type=Path, help="the mask: a .png or .tif file for one image, else a folder of NAME.png")
     parser.add_argument("--overlay", type=Path, help="the picture with its segments in colour: a file or a folder, likewise")
+    parser.add_argument(
+        "--coco", metavar="FOLDER", type=Path, help="a run's predictions as COCO's panoptic form and as results with scores"
+    )
+    parser.add_argument("--coco-ids", metavar="FILE", type=Path, help="COCO file with the ids of the images; else 1, 2, ...")
     parser.add_argument(
         *("--set", "-s"),
         action="append",

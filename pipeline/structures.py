@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 
 from pipeline.label_space import LabelSpace
-from pipeline.resizing import resize_labels
+from pipeline.resizing import resize_labels, resize_mask
 
 if TYPE_CHECKING:
     from pipeline.sources import Fault
 
 __all__ = [
+    "SURE",
     "InstanceSet",
     "LabelSpace",
     "PanopticMap",
@@ -31,6 +32,11 @@ __all__ = [
     "SemanticMap",
     "Target",
 ]
+
+
+# A map has one answer for each pixel: an object that is more likely wrong than right is not painted into it. Average precision
+# wants such objects too, and ranks them last. So in Kirillov et al. 2019, arXiv:1801.00868, and panopticapi.
+SURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -167,11 +173,12 @@ class InstanceSet:
         return boxes
 
     def semantic(self, label_space: LabelSpace) -> np.ndarray:
-        """(H, W) labels, painted from the lowest score to the highest; what no mask covers is void."""
+        """(H, W) labels: the objects of score `SURE` or more, the highest on top; what none of them covers is `uncovered`."""
         label_space.check_classes(self.classes, where="InstanceSet")
-        labels = np.full(self.shape, label_space.void, label_space.dtype)
+        labels = np.full(self.shape, label_space.uncovered, label_space.dtype)
         for index in np.argsort(self.scores, kind="stable"):
-            labels[self.masks[index]] = self.classes[index]
+            if self.scores[index] >= SURE:
+                labels[self.masks[index]] = self.classes[index]
         return labels
 
     def cropped(self, height: int, width: int) -> InstanceSet:
@@ -179,12 +186,12 @@ class InstanceSet:
         return replace(self, masks=self.masks[:, :height, :width])
 
     def resized(self, height: int, width: int) -> InstanceSet:
-        """Every mask at another size, by nearest neighbour."""
+        """Every mask at another size, see `resize_mask`."""
         if self.shape == (height, width):
             return self
         masks = np.zeros((len(self), height, width), bool)
         for index, mask in enumerate(self.masks):
-            masks[index] = resize_labels(mask.view(np.uint8), height, width).view(bool)
+            masks[index] = resize_mask(mask, height, width)
         return replace(self, masks=masks)
 
 
@@ -206,10 +213,13 @@ class PanopticMap:
     ----------
     segments : (H, W) int32, segment id; 0 is "nothing"
     info : what each id is; every id of the map stands here once
+    objects : all objects that its things were chosen from, unsure and overlapping ones too, for average precision; None where
+        the map is all that is known
     """
 
     segments: np.ndarray
     info: tuple[Segment, ...] = field(default=())
+    objects: InstanceSet | None = None
 
     def __post_init__(self):
         if self.segments.ndim != 2 or self.segments.dtype != np.int32:
@@ -220,6 +230,8 @@ class PanopticMap:
         unknown = self._present - {0, *known}
         if unknown:
             raise ValueError(f"PanopticMap: ids {sorted(unknown)[:5]} stand in the map and not in its info")
+        if self.objects is not None and self.objects.shape != self.segments.shape:
+            raise ValueError(f"PanopticMap: segments are {self.segments.shape} and objects {self.objects.shape}")
 
     @classmethod
     def from_labels(cls, labels: np.ndarray, label_space: LabelSpace) -> PanopticMap:
@@ -255,19 +267,23 @@ class PanopticMap:
 
     def cropped(self, height: int, width: int) -> PanopticMap:
         """The top left `height` x `width` pixels; segments that vanish leave `info`."""
-        return self._with(self.segments[:height, :width])
+        objects = None if self.objects is None else self.objects.cropped(height, width)
+        return self._with(self.segments[:height, :width], objects)
 
     def resized(self, height: int, width: int) -> PanopticMap:
         """The map at another size, by nearest neighbour; segments that vanish leave `info`."""
-        return self if self.shape == (height, width) else self._with(resize_labels(self.segments, height, width))
+        if self.shape == (height, width):
+            return self
+        objects = None if self.objects is None else self.objects.resized(height, width)
+        return self._with(resize_labels(self.segments, height, width), objects)
 
     @cached_property
     def _present(self) -> set[int]:
         return _values(self.segments)
 
-    def _with(self, segments: np.ndarray) -> PanopticMap:
+    def _with(self, segments: np.ndarray, objects: InstanceSet | None) -> PanopticMap:
         present = _values(segments)
-        return PanopticMap(segments, tuple(segment for segment in self.info if segment.id in present))
+        return PanopticMap(segments, tuple(segment for segment in self.info if segment.id in present), objects)
 
 
 def _values(segments: np.ndarray) -> set[int]:

@@ -19,6 +19,7 @@ class FakeInstanceNetwork(Network):
 
     stride = 4
     wants_instances = True
+    judged_by = ("mask_ap",)
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
     def __init__(self, label_space, *, width=8):

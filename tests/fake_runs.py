@@ -84,6 +84,7 @@ def make_run(
         "fit_key": f"{int(skill * 1e6):064d}",
         "seed": 0,
         "threads": 2,
+        "best_epoch": epochs,
         "fit": {"a": 1},
     }
     (folder / "model" / "model.json").write_text(json.dumps(model))

@@ -1,20 +1,47 @@
-"""What the tests of networks share: classes without names, counts, and the table of a network's layers."""
+"""What the tests of networks share: classes without names, objects, counts, and the table of a network's layers."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import nn
 
 from pipeline.label_space import LabelSpace
+from pipeline.models._network import Targets
+from pipeline.structures import InstanceSet
 
 
-def space(num_classes: int) -> LabelSpace:
+def space(num_classes: int, *, isthing: bool = False) -> LabelSpace:
     names = tuple(f"class {index}" for index in range(num_classes))
-    return LabelSpace(names, ((9, 9, 9),) * num_classes, (False,) * num_classes)
+    return LabelSpace(names, ((9, 9, 9),) * num_classes, (isthing,) * num_classes)
 
 
-def published(kind, *, num_classes: int = 21, **options) -> nn.Module:
+def mixed(num_classes: int) -> LabelSpace:
+    """Things, and the last class is stuff; one class alone is a thing."""
+    isthing = (*(True,) * max(1, num_classes - 1), False)[:num_classes]
+    return LabelSpace(space(num_classes).names, space(num_classes).colours, isthing)
+
+
+def many_objects(height: int, width: int, *, count: int = 300, classes: Sequence[int] = (0, 1)) -> InstanceSet:
+    """One as large as the picture and single pixels, so many that of a small picture every anchor meets one."""
+    masks = np.zeros((count, height, width), bool)
+    masks[0] = True
+    places = np.random.default_rng(0).integers(0, (height, width), (count - 1, 2))
+    masks[np.arange(1, count), places[:, 0], places[:, 1]] = True
+    return InstanceSet.build(masks, np.resize(classes, count))
+
+
+def truth(labels: torch.Tensor) -> Targets:
+    """(B, H, W) labels with objects beside them, for networks of any kind; without objects where all is void."""
+    height, width = labels.shape[1:]
+    objects = InstanceSet.empty(height, width) if (labels == 255).all() else many_objects(height, width)
+    return Targets(labels, (objects,) * len(labels))
+
+
+def published(kind, *, num_classes: int = 21, isthing: bool = False, **options) -> nn.Module:
     """The network for a number of classes (PASCAL VOC: 21), without memory for its weights."""
     with torch.device("meta"):
-        return kind(space(num_classes), pretrained=False, **options).eval()
+        return kind(space(num_classes, isthing=isthing), pretrained=False, **options).eval()
 
 
 def count(module: nn.Module) -> int:

@@ -22,6 +22,7 @@ TRAIN = {
     "precision": "float32",
     "training": {},
 }
+OWN = [{"name": "own", "weight": 1.0, "options": {}}]  # of a network that has its losses itself
 SMALL_NETWORKS = {
     "fcn_plain": {"fit": {"model": "fcn_plain", "options": {"widths": [4, 8]}, **TRAIN}, "predict": {"flip": False}},
     "unet": {"fit": {"model": "unet", "options": {"width": 4, "depth": 2}, **TRAIN}, "predict": {"flip": False}},

@@ -13,6 +13,7 @@ from pipeline import annotate
 from pipeline.classical import METHODS
 from pipeline.classical._method import Segmenting
 from pipeline.files import write_json
+from pipeline.overlay import segment_colours
 from pipeline.structures import LabelSpace
 from pipeline.table import look_up
 from tests import fakes
@@ -100,7 +101,9 @@ def test_the_command_writes_three_kinds_of_annotation(tmp_path, capsys):
         ["annotations.json", *(f"{one}.json" for one in stems), *(f"overlays/{one}.png" for one in stems)]
     )
     overlay = cv2.imread(str(out / "overlays/touching.png"))
-    assert overlay.shape == (3, 8, 3)
+    assert overlay.shape == (180, 480, 3)  # enlarged, or there would be no room for the labels
+    missed = cv2.imread(str(out / "overlays/two parts.png"))[55:60, 300:450]  # the upper side of the box with nothing in it
+    assert (missed == segment_colours(1)[0][::-1]).all(axis=2).any()
 
 
 def test_pycocotools_reads_the_masks(tmp_path, capsys):

@@ -9,6 +9,7 @@ import yaml
 
 from pipeline import check, config
 from pipeline.datasets import READERS
+from tests.project import OWN
 
 ROOT = Path(__file__).parent.parent
 CONTENT = yaml.safe_load((ROOT / "presets/shapes.yaml").read_text())
@@ -96,7 +97,16 @@ def test_sections_are_frozen():
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(flipp=True),
-            "prediction segment has no such option; it takes: flip, instances, overlap, postprocess, scales, window",
+            "prediction segment has no such option; it takes: flip, instances, overlap, painting, postprocess, scales, window",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(painting={"stuff_area": 9}),
+            "predict.painting.stuff_area: entry painting has no such option; it takes: overlap_threshold, score_threshold, "
+            "stuff_area_px. Did you mean stuff_area_px?",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["predict"].update(painting={}),
+            "networks.unet.predict.painting: is for a network of things and stuff, which unet is not; leave it out",
         ),
         (
             lambda c: c["networks"]["unet"]["predict"].update(instances="component"),
@@ -145,6 +155,23 @@ def test_sections_are_frozen():
         (
             lambda c: c["networks"]["unet"]["fit"]["loss"].append(c["networks"]["unet"]["fit"]["loss"][0]),
             "networks.unet.fit.loss: cross_entropy stands there twice",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(loss=OWN),
+            "networks.unet.fit.loss: network unet has no losses of its own; name another, such as cross_entropy",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"]["loss"].append(OWN[0]),
+            "networks.unet.fit.loss: network unet has no losses of its own",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(model="mask_rcnn", options={}),
+            "networks.unet.fit.loss: network mask_rcnn has all its losses itself, and their weights; write loss: "
+            "[{name: own, weight: 1.0, options: {}}]",
+        ),
+        (
+            lambda c: c["networks"]["unet"]["fit"].update(model="yolact", options={}, loss=[OWN[0] | {"weight": 2.0}]),
+            "networks.unet.fit.loss: network yolact has all its losses itself, and their weights",
         ),
         (lambda c: c["networks"].update({"-h": c["networks"]["unet"]}), "no - first"),
         (lambda c: c["networks"].update({"a/b": c["networks"]["unet"]}), "use letters, digits, _ and - only"),
@@ -209,3 +236,18 @@ def test_no_yaml_is_one_clear_error(tmp_path):
         config.load(tmp_path / "params.yaml")
     with pytest.raises(ValueError, match="no such file; copy one from presets/"):
         config.load(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("flip", True), ("window", 64), ("scales", [0.5, 1.0]), ("postprocess", ["dense_crf"]), ("painting", {})],
+)
+def test_what_only_class_probabilities_allow_is_refused_before_objects_are_trained(tmp_path, option, value):
+    content = yaml.safe_load((ROOT / "presets/penn_fudan_instances.yaml").read_text())
+    content["networks"]["mask_rcnn"]["predict"][option] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=rf"networks\.mask_rcnn\.predict\.{option}: .*; leave it out$"):
+        check.load_params(tmp_path / "params.yaml")
+    content["networks"]["mask_rcnn"]["predict"] = {"flip": False, "window": None, "scales": [1], "postprocess": []}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    check.load_params(tmp_path / "params.yaml")

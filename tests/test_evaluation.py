@@ -64,7 +64,7 @@ def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
 
 def test_the_picture_shows_the_classes_in_their_colours(samples, tmp_path):
     evaluation.score(Perfect(samples), samples, pictured=["test_1"], pictures=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["test_1.png"]
+    assert [path.name for path in tmp_path.glob("*.png")] == ["test_1.png"]
     shown = cv2.imread(str(tmp_path / "test_1.png"))[..., ::-1]
     assert np.array_equal(shown, SPACE.paint(samples[1].truth.semantic(SPACE)))
 

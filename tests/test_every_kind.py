@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -10,10 +11,11 @@ import yaml
 from pipeline import arrays, dataset_writer, inference
 from pipeline.dataset import Dataset
 from pipeline.models import NETWORKS
+from pipeline.report.runs import read_csv
 from pipeline.sources import Record, Source
-from pipeline.structures import InstanceSet, PanopticMap, Sample, Segment
+from pipeline.structures import SURE, InstanceSet, PanopticMap, Sample, Segment
 from stages import classical, evaluate, report, train
-from tests.project import TRAIN, small_params
+from tests.project import OWN, TRAIN, small_params
 from tests.tiny import POLICY, SPACE
 
 SPLITS = {"train": 8, "val": 3, "test": 3}
@@ -57,7 +59,7 @@ def project(tmp_path, monkeypatch):
     params["classical"] = {"kmeans": params["classical"]["kmeans"]}
     params["networks"] = {
         "semantic": {"fit": {"model": "fcn_plain", "options": {"widths": [4, 8]}, **TRAIN}, "predict": {"flip": True}},
-        "instances": {"fit": {"model": "fake", "options": {"width": 4}, **TRAIN, "epochs": 4}, "predict": {}},
+        "instances": {"fit": {"model": "fake", "options": {"width": 4}, **TRAIN, "loss": OWN, "epochs": 4}, "predict": {}},
     }
     fusion = {"semantic": "semantic", "instance": "instances", "fit": {"method": "panoptic_fusion"}}
     params["fusions"] = {"panoptic": {**fusion, "predict": {"stuff_area_px": 16, "score_threshold": 0.1}}}
@@ -74,7 +76,12 @@ def test_every_kind_of_method_passes_the_line(project):
     report.main([])
 
     history = (project / "runs/instances/history.csv").read_text().splitlines()[0]
-    assert history == "epoch,train_loss,val_loss,val_miou,learning_rate,train_mask,train_area"
+    assert history == "epoch,train_loss,val_loss,val_miou,val_mask_ap,learning_rate,train_mask,train_area"
+    model = json.loads((project / "runs/instances/model/model.json").read_text())
+    epochs = read_csv(project / "runs/instances/history.csv")
+    chosen = max(epochs, key=lambda row: float(row["val_mask_ap"]))  # the first of equals, and its mIoU is not the best
+    assert float(chosen["val_mask_ap"]) == pytest.approx(model["best_val_mask_ap"])
+    assert int(chosen["epoch"]) == model["best_epoch"] != int(max(epochs, key=lambda row: float(row["val_miou"]))["epoch"])
     for name in ("kmeans", "semantic", "instances", "panoptic"):
         scores = json.loads((project / f"runs/{name}/metrics.json").read_text())
         assert 0 <= scores["miou"] <= 1 and 0 <= scores["boundary_iou"] <= 1 and 0 <= scores["boundary_f1"] <= 1
@@ -83,11 +90,18 @@ def test_every_kind_of_method_passes_the_line(project):
         has_probabilities = name == "semantic"
         assert ("ece" in scores) == has_probabilities
         assert len((project / f"runs/{name}/reliability.csv").read_text().splitlines()) == (16 if has_probabilities else 1)
-        assert len(list((project / f"runs/{name}/samples").glob("*.png"))) == 2
+        samples = project / f"runs/{name}/samples"
+        kept = [len(list(samples.glob(files))) for files in ("*.png", "truth/*.png", "beside_truth/*.jpg")]
+        assert kept == [2, 2, 2]
+        planes = {cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape[2] for file in samples.rglob("*.png")}
+        assert planes == ({3} if name in ("kmeans", "semantic") else {4})  # class colours, or objects drawn over the photo
     page = (project / "report/index.html").read_text()
     assert all(name in page for name in ("kmeans", "semantic", "instances", "panoptic"))
+    assert [page.count(f'alt="true {what}"') for what in ("classes", "objects")] == [2, 4]  # objects alone, and with stuff
+    assert f"of score {SURE} and more" in page
     assert "multiply_adds" in json.loads((project / "runs/panoptic/cost.json").read_text())
-    assert "(nothing)" in (project / "runs/instances/confusion.csv").read_text()
+    confusion = (project / "runs/instances/confusion.csv").read_text()
+    assert "ground,ground," in confusion and "(nothing)" not in confusion  # the only stuff is where no object is
 
 
 def test_overlapping_and_crowd_objects_reach_the_network(project):
@@ -113,9 +127,8 @@ def test_flip_needs_probabilities_and_says_so(project):
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["networks"]["instances"]["predict"] = {"flip": True}
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    train.main(["instances", "--workers", "0"])
-    with pytest.raises(ValueError, match=r"instances: predict\.flip averages class probabilities, and fake has none"):
-        evaluate.main(["instances"])
+    with pytest.raises(ValueError, match=r"instances\.predict\.flip: network fake finds objects, without class probabilities"):
+        train.main(["instances", "--workers", "0"])
 
 
 def test_a_removed_method_leaves_the_report(project):

@@ -38,6 +38,15 @@ def test_a_panoptic_map_may_give_the_instances():
     assert np.array_equal(fused.semantic(SPACE), STUFF.labels)
 
 
+def test_all_instances_go_with_the_map():
+    masks = np.array([[[0, 1, 1, 0], [0, 0, 0, 0]], [[0, 0, 1, 0], [0, 0, 1, 0]]], bool)
+    first = fuse(masks, [0.6, 0.3])
+    assert first.objects.scores.tolist() == pytest.approx([0.6, 0.3]) and len(first.instances(SPACE)) == 1
+    # another threshold finds the unsure one again
+    again = panoptic_fusion(STUFF, first, label_space=SPACE, stuff_area_px=0, score_threshold=0.2)
+    assert len(again.instances(SPACE)) == 2
+
+
 def test_no_instances_and_other_sizes_are_refused():
     with pytest.raises(ValueError, match="SemanticMap holds no instances"):
         panoptic_fusion(STUFF, STUFF, label_space=SPACE)

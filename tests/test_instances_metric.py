@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from pipeline.metrics import _objects
 from pipeline.metrics._average_precision import FOUND, IGNORED, WRONG, average_precision, match
 from pipeline.metrics.instances import Instances
+from pipeline.painting import fused, painted
 from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Sample, Segment, SemanticMap
 
 SPACE = LabelSpace(("ground", "disc", "box", "bar"), ((0, 0, 0),) * 4, (False, True, True, True))
@@ -204,6 +205,17 @@ def test_of_two_objects_as_near_the_last_is_taken(tmp_path, classes):
     assert scores["mask_proposal_ar10"] == pytest.approx(0.75 if first_is_last else 0.55)
 
 
+def test_a_panoptic_map_is_scored_by_the_objects_that_its_things_were_chosen_from(tmp_path):
+    shape, boxes = (30, 40), [(0, 0, 10, 10), (20, 0, 30, 10), (0, 20, 10, 30)]
+    truth = InstanceSet.build(rectangles(shape, *boxes), [1, 1, 1])
+    found = InstanceSet.build(truth.masks, [1, 1, 1], [0.9, 0.3, 0.1])
+    whole, bare = fused(found, np.full(shape, SPACE.void, np.uint8), label_space=SPACE), painted(found)
+    assert [segment.score for segment in whole.info] == [segment.score for segment in bare.info] == [pytest.approx(0.9)]
+    assert scored((truth, whole)).scores() == scored((truth, found)).scores()
+    assert scored((truth, whole)).scores()["mask_ap"] == 1
+    assert scored((truth, bare)).scores()["mask_ap"] == pytest.approx(34 / 101)  # a third is found: recall 0.00 to 0.33
+
+
 def test_an_object_of_32_px_is_small_and_medium(tmp_path):
     one = InstanceSet.build(rectangles((40, 50), (0, 0, 32, 32)), [1])
     scores = scored((one, one)).scores()
@@ -262,3 +274,11 @@ def test_run_lengths_are_those_of_pycocotools(seed):
     code = _objects._encoded(mask[:, first:last], first, 9)
     expected = coco.encode(np.asfortranarray(mask.view(np.uint8)))
     assert (code["size"], code["counts"]) == (expected["size"], expected["counts"])
+
+
+def test_two_halves_joined_score_as_the_whole():
+    pairs = [crowded_scene(np.random.default_rng(seed)) for seed in range(12)]
+    halves = [scored(*pairs[:5]), scored(*pairs[5:])]
+    halves[0].join(halves[1])
+    assert halves[0].scores() == scored(*pairs).scores() != halves[1].scores()
+    assert halves[0].tables() == scored(*pairs).tables()

@@ -42,6 +42,9 @@ ELSEWHERE = {
     "python -m pipeline.annotate own/images --boxes boxes.json --method grabcut --out own/annotations --simplify 1": (
         "test_annotate.py"
     ),
+    "cp presets/penn_fudan_instances.yaml params.yaml && dvc repro": "test_models.py, and test_penn_fudan.py for the reader",
+    "cp presets/shapes_panoptic.yaml params.yaml && dvc repro": "test_models.py, and test_every_kind.py for the fusion",
+    "python -m pipeline.segment runs/mask_rcnn own/images --coco predictions --coco-ids truth.json": "test_coco_predictions.py",
     "labelme own/images --output own/annotations": "another program; test_labelme.py reads what it writes",
     "cp presets/labelme.yaml params.yaml && dvc repro": "test_labelme.py, and test_config.py for the preset",
     "python -m pipeline.gate own.zip --reader cvat_images_xml --page gate.html": "test_gate.py, test_cvat_images_xml.py",

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from pipeline.losses import LOSSES
+from pipeline import losses
 from pipeline.table import look_up
 
+LOSSES = {name: place for name, place in losses.LOSSES.items() if name != "own"}  # it stands for those of the network itself
 VOID = 255
 SHAPE = (2, 5, 7)  # B, H, W: odd sides
 OTHER_OPTIONS = {  # beside the defaults, so that every way through a loss is gone
@@ -55,6 +56,11 @@ def perfect(labels, num_classes):
 
 def test_every_other_way_is_of_a_loss_of_the_table():
     assert set(OTHER_OPTIONS) <= set(LOSSES)
+
+
+def test_own_is_no_loss_of_logits():
+    with pytest.raises(ValueError, match="gives logits and has no losses of its own; name another, such as cross_entropy"):
+        look_up(losses.LOSSES, "own", kind="loss")(*batch(3), ignore_label=VOID)
 
 
 @classes

@@ -1,6 +1,7 @@
 """What every network of the table keeps to, and what is true of each."""
 
 import json
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +10,30 @@ import torch
 
 from pipeline import config, inference
 from pipeline.models import NETWORKS, _encoders
-from pipeline.models._network import Targets
+from pipeline.models._network import SemanticNetwork, Targets
 from pipeline.provenance import file_hash
 from pipeline.table import look_up
 from pipeline.training import criterion, fit
-from tests.networks import count, space
+from tests.networks import count, mixed, space, truth
 
 PRESET = Path(__file__).parent.parent / "presets/camvid_networks.yaml"
-# the light configuration of every network under the name of its entry: as the preset has it, and without weights
-ENTRIES = {name: (entry.fit.model, entry.fit.options) for name, entry in config.load(PRESET).networks.items()}
+# the light configuration of every network under the name of its entry, as the last preset with it says, and without weights
+PRESETS = [
+    PRESET.with_name(f"{name}.yaml")
+    for name in ("shapes_panoptic", "camvid_networks", "penn_fudan_instances", "penn_fudan_proposals")
+]
+ENTRIES = {name: (entry.fit.model, entry.fit.options) for path in PRESETS for name, entry in config.load(path).networks.items()}
 LIGHT = {
     name: (model, options | ({"pretrained": False} if "encoder" in options else {}))
     for name, (model, options) in ENTRIES.items()
 }
+SEMANTIC = [name for name, (model, _) in LIGHT.items() if issubclass(look_up(NETWORKS, model, kind="network"), SemanticNetwork)]
 
 
 def build(name, *, num_classes=3, seed=0, **options):
     torch.manual_seed(seed)
     model, light = LIGHT[name]
-    network = look_up(NETWORKS, model, kind="network")(space(num_classes), **(light | options))
+    network = look_up(NETWORKS, model, kind="network")(mixed(num_classes), **(light | options))
     loss = [{"name": "cross_entropy", "weight": 1.0, "options": {}}]
     network.criterion = criterion.build(loss, ignore_label=255, statistics={}, device=torch.device("cpu"))
     return network
@@ -35,7 +41,12 @@ def build(name, *, num_classes=3, seed=0, **options):
 
 # batch normalisation after global pooling: at no size can they train on one picture
 GLOBAL_NORMALISATION = {"deeplabv3", "deeplabv3_plus", "fastfcn", "gated_scnn", "pspnet"}
-COARSEST_NOT_NORMALISED = {"fcn_plain", "segnet", "segnet_basic"}  # they can at any size; the others, where it has 2 px or more
+# at any; the others from 2 px on
+COARSEST_NOT_NORMALISED = {
+    *("deepmask", "fcn_plain", "mask_rcnn", "panoptic_fpn", "segnet", "segnet_basic", "sharpmask", "yolact"),
+}
+# all of the encoder, or its normalisation
+PARTLY_FROZEN = {"deepmask", "mask_rcnn", "panoptic_fpn", "sharpmask", "unet_frozen", "yolact"}
 OTHER_OUTPUTS = {"gated_scnn": {"edges"}}  # beside the heads that the criterion sees
 
 
@@ -47,12 +58,22 @@ def _without_weights(create):
     return checked
 
 
+def alike(one, other):
+    """Whether two predictions of a kind say the same, probabilities and scores but for rounding."""
+    if is_dataclass(one):
+        parts = [field.name for field in fields(one)]
+        return type(one) is type(other) and all(alike(getattr(one, part), getattr(other, part)) for part in parts)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return one is other is None or np.allclose(one, other, atol=1e-6)
+
+
 def test_every_network_of_the_table_is_tested_here():
     assert {model for model, _ in LIGHT.values()} == set(NETWORKS)
 
 
 @pytest.mark.parametrize("num_classes", [1, 5])
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", SEMANTIC)
 def test_logits_have_the_size_of_the_input(name, num_classes):
     network = build(name, num_classes=num_classes).eval()
     height, width = 2 * network.stride, 3 * network.stride
@@ -68,10 +89,10 @@ def test_the_gradient_reaches_every_parameter(name):
             if not parameter.any():
                 parameter.normal_(std=0.1)  # FCN's scores start at zero and let no gradient through in the first step
     labels = torch.arange(2 * side * side).reshape(2, side, side) % 3
-    losses = network.losses(torch.rand(2, 3, side, side, generator=torch.manual_seed(1)), Targets(labels))
+    losses = network.losses(torch.rand(2, 3, side, side, generator=torch.manual_seed(1)), truth(labels))
     sum(losses.values()).backward()
     frozen = {key for key, parameter in network.named_parameters() if not parameter.requires_grad}
-    assert all(key.startswith("encoder.") for key in frozen) and bool(frozen) == (name == "unet_frozen")
+    assert all(key.startswith("encoder.") for key in frozen) and bool(frozen) == (name in PARTLY_FROZEN)
     trained = {key: parameter for key, parameter in network.named_parameters() if key not in frozen}
     assert [key for key, one in trained.items() if one.grad is None] == []
     # the authors of Gated-SCNN have biases before both batch norms of their gates, which cancel them: 0 but for rounding
@@ -92,18 +113,21 @@ def test_the_seed_decides_the_weights(name):
 def test_losses_and_predictions_of_one_pass_are_those_of_two(name):
     network = build(name).eval()
     images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride, generator=torch.manual_seed(0))
-    targets = Targets(torch.zeros(2, *images.shape[2:], dtype=torch.int64))
+    targets = truth(torch.zeros(2, *images.shape[2:], dtype=torch.int64))
     losses, predictions = network.assess(images, targets)
     assert losses == network.losses(images, targets)
-    assert all(np.array_equal(a.labels, b.labels) for a, b in zip(predictions, network.predict(images), strict=True))
+    expected = network.predict(images)
+    assert all(alike(a, b) for a, b in zip(predictions, expected, strict=True))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 50), (64, 96)])
 @pytest.mark.parametrize("name", LIGHT)
 def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path, monkeypatch):
     network = build(name)
-    network(torch.rand(2, 3, 4 * network.stride, 4 * network.stride))  # moves the batch statistics
+    side = 4 * network.stride
+    network.losses(torch.rand(2, 3, side, side), truth(torch.zeros(2, side, side, dtype=torch.int64)))  # moves statistics
     network.eval()
+    network.painting = {}  # loaded, it is what the predict half says: nothing here
     fit.save_network(tmp_path, network)
     description = {
         "name": name,
@@ -120,11 +144,19 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path, mo
     monkeypatch.setattr(_encoders, "timm_model", _without_weights(_encoders.timm_model))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     prediction = inference.load(tmp_path, device="cpu").segment(image)
-    assert prediction.shape == size and prediction.probabilities.shape == (3, *size)
     padded = np.pad(image, [(0, -size[0] % network.stride), (0, -size[1] % network.stride), (0, 0)])
     with torch.no_grad():
-        logits = network(network.normalised(torch.from_numpy(padded)[None]))["out"][0, :, : size[0], : size[1]]
-    assert np.allclose(prediction.probabilities, logits.softmax(dim=0).numpy(), atol=1e-6)
+        (expected,) = network.predict(network.normalised(torch.from_numpy(padded)[None]), probabilities=True)
+    assert prediction.shape == size and alike(prediction, expected.cropped(*size))
+
+
+@pytest.mark.parametrize("name", SEMANTIC)
+def test_probabilities_are_the_softmax_of_the_logits(name):
+    network = build(name).eval()
+    images = torch.rand(1, 3, network.stride, 2 * network.stride)
+    with torch.no_grad():
+        (prediction,) = network.predict(images, probabilities=True)
+        assert np.allclose(prediction.probabilities, network(images)["out"][0].softmax(dim=0).numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("strides", [1, 2])  # sides of the coarsest map, px
@@ -132,7 +164,7 @@ def test_saved_and_loaded_it_segments_any_size_the_same(name, size, tmp_path, mo
 def test_a_batch_of_one_trains_or_is_one_clear_error(name, strides):
     network = build(name)
     side = strides * network.stride
-    batch = torch.rand(1, 3, side, side), Targets(torch.zeros(1, side, side, dtype=torch.int64))
+    batch = torch.rand(1, 3, side, side), truth(torch.zeros(1, side, side, dtype=torch.int64))
     model = LIGHT[name][0]
     if model in GLOBAL_NORMALISATION or (strides == 1 and model not in COARSEST_NOT_NORMALISED):
         message = (
@@ -157,7 +189,7 @@ def test_losses_assessment_and_predictions_each_call_the_network_once(name):
     network, calls = build(name), []
     network.register_forward_hook(lambda *_: calls.append(1))
     side = 2 * network.stride
-    images, targets = torch.rand(2, 3, side, side), Targets(torch.zeros(2, side, side, dtype=torch.int64))
+    images, targets = torch.rand(2, 3, side, side), truth(torch.zeros(2, side, side, dtype=torch.int64))
     network.losses(images, targets)
     assert len(calls) == 1
     network.eval().assess(images, targets)
@@ -173,13 +205,13 @@ def test_bfloat16_and_a_batch_without_labels_give_finite_losses(name):
     images = torch.rand(2, 3, side, side, generator=torch.manual_seed(0))
     for labels in (torch.ones(2, side, side, dtype=torch.int64), torch.full((2, side, side), 255)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            losses = network.losses(images, Targets(labels))
+            losses = network.losses(images, truth(labels))
         assert sum(losses.values()).isfinite()
     sum(losses.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", SEMANTIC)
 def test_auxiliary_heads_are_there_in_training_only(name):
     network = build(name)
     images = torch.rand(2, 3, 2 * network.stride, 2 * network.stride)
@@ -300,7 +332,7 @@ def test_a_gpu_trains_and_predicts(name, dtype):
     side = 2 * network.stride
     images = torch.rand(2, 3, side, side, device="cuda")
     with torch.autocast("cuda", dtype=dtype, enabled=dtype is not torch.float32):
-        losses = network.losses(images, Targets(torch.ones(2, side, side, dtype=torch.int64, device="cuda")))
+        losses = network.losses(images, truth(torch.ones(2, side, side, dtype=torch.int64, device="cuda")))
         sum(losses.values()).backward()
         assert sum(losses.values()).isfinite()
         assert len(network.eval().predict(images)) == 2

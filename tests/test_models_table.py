@@ -25,6 +25,21 @@ SMALL = {  # layers of every kind: transposed, grouped, used twice, unpooling, a
     "unet": {"width": 4, "depth": 2},
     "unet_encoder": {**LITE0, "widths": [8, 4]},
 }
+FINDING_OBJECTS = {  # networks without logits; nothing is found, since what is found adds to the work
+    "mask_rcnn": {**LITE0, "width": 8, "box_width": 8, "mask_widths": [8], "proposals": 20, "score_threshold": 1.0},
+    "deepmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
+    "sharpmask": {**LITE0, "patch_px": 32, "width": 8, "rank": 8, "mask_px": 8, "scales": [0.5, 1.0], "score_threshold": 1.0},
+    "panoptic_fpn": {
+        **LITE0,
+        "width": 8,
+        "box_width": 8,
+        "mask_widths": [8],
+        "proposals": 1,  # more of them may overlap and be left out, by the picture
+        "score_threshold": 1.0,
+        "semantic_width": 8,
+    },
+    "yolact": {**LITE0, "width": 8, "prototypes": 4, "score_threshold": 1.0},
+}
 
 
 def settings(options: dict) -> list[str]:
@@ -77,12 +92,12 @@ def products_and_the_rest(network, height: int, width: int) -> tuple[int, int]:
     return sum(products), sum(rest)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_totals_are_those_of_cost_json(name, tmp_path, capsys):
-    text = printed(capsys, name, *settings(SMALL[name]), "--size", "60", "90", "--classes", "3")
-    network = build(name, SMALL[name], classes=3)
+@pytest.mark.parametrize("name, options", [*SMALL.items(), *FINDING_OBJECTS.items()])
+def test_totals_are_those_of_cost_json(name, options, tmp_path, capsys):
+    text = printed(capsys, name, *settings(options), "--size", "60", "90", "--classes", "3")
+    network = build(name, options, classes=3)
     fit.save_network(tmp_path, network)
-    description = {"name": name, "kind": "network", "method": name, "options": SMALL[name], "short_side": None}
+    description = {"name": name, "kind": "network", "method": name, "options": options, "short_side": None}
     description |= {"label_space": network.label_space.to_json(), "mean": network.mean, "std": network.std}
     (tmp_path / "model.json").write_text(json.dumps(description))
     cost = inference.load(tmp_path, device="cpu").cost(60, 90)

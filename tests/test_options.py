@@ -42,6 +42,14 @@ def test_options_that_a_base_class_in_another_file_takes_are_known():
     ]
 
 
+def test_options_that_a_class_hands_on_to_its_base_are_known():
+    options = {"semantic_width": 8.5, "box_width": "many", "widht": 8, "encoder": "resnet18"}
+    faults = entry_faults(NETWORKS, "panoptic_fpn", options, kind="network", place="a.options", given={"label_space"})
+    assert faults[:2] == ["a.options.semantic_width: 8.5 is no int", "a.options.box_width: 'many' is no int"]
+    assert len(faults) == 3 and faults[2].endswith("Did you mean width?")
+    assert faults[2].count("pretrained") == 1
+
+
 def test_what_textbooks_call_an_option_leads_to_it():
     def told(method, option):
         (fault,) = entry_faults(METHODS, method, {option: 5}, kind="classical method", place="--set", given={"label_space"})

@@ -22,6 +22,7 @@ OFF = {
     "scales": [1.0],
     "postprocess": [],
     "instances": {"name": "components", "options": {}},
+    "painting": None,
 }
 
 
@@ -112,6 +113,13 @@ def test_no_validation_pictures_leave_the_defaults(project):
 def test_an_entry_that_is_no_postprocess_is_refused(entry):
     with pytest.raises(ValueError, match="neither a name nor a mapping with name and options"):
         inference.segment_options(postprocess=[entry])
+
+
+def test_painting_is_for_networks_that_paint(project):
+    with pytest.raises(ValueError, match=r"predict\.painting is for a network that finds .*, and fcn_plain does not"):
+        method(painting={})
+    with pytest.raises(ValueError, match=r"predict\.painting: 400 is no mapping of options; write \{\}"):
+        inference.segment_options(painting=400)
 
 
 def test_a_name_in_place_of_a_list_is_refused():

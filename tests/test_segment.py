@@ -384,7 +384,9 @@ def test_a_network_predicts_with_the_options_it_was_scored_with(run, fails):
     run(folder, "x.png", "--out", "off.png", "--set", "flip=false", "--set", "postprocess=[]")
     assert Path("scored.png").read_bytes() == Path("flip.png").read_bytes()  # a temperature moves no label
     assert Path("off.png").read_bytes() == Path("plain.png").read_bytes() != Path("flip.png").read_bytes()
-    assert "no such option; it takes: flip, overlap, postprocess, scales, window" in fails(folder, "x.png", "--set", "flop=1")
+    assert "no such option; it takes: flip, overlap, painting, postprocess, scales, window" in fails(
+        folder, "x.png", "--set", "flop=1"
+    )
     assert "--set flip: 1 is no bool" in fails(folder, "x.png", "--set", "flip=1")
     assert "unknown post-process 'crf'" in fails(folder, "x.png", "--set", "postprocess=[crf]")
     said = fails(folder, "x.png", "--set", "postprocess=[{name: dense_crf, options: {iter: 2}}]")
@@ -402,10 +404,13 @@ def test_objects_are_counted_and_what_is_none_stays_as_it_is(run):
     pixels[:, :4], pixels[:, 8:] = (250, 60, 60), (60, 60, 250)
     fakes.save(Path("x.png"), pixels)
     said = run(folder, "x.png", "--out", "m.png", "--overlay", "o.png")
-    assert ": ■ square 33.3 % (1 object), ■ bar 33.3 % (1 object), ■ void 33.3 %\n" in said
-    assert mask("m.png").tolist() == [[1] * 4 + [255] * 4 + [2] * 4] * 4
-    drawn = mask("o.png")
-    assert (drawn[:, [3, 7]] == 255).all() and (drawn[:, 4:7] == 60).all()
+    assert ": ■ ground 33.3 %, ■ square 33.3 % (1 object), ■ bar 33.3 % (1 object)\n" in said
+    assert mask("m.png").tolist() == [[1] * 4 + [0] * 4 + [2] * 4] * 4
+    drawn = mask("o.png")  # 40 times as large, so that there is room for text
+    assert drawn.shape == (160, 480, 3) and (drawn[100:, 200:280] == 60).all()
+    for x, colour in ((80, (230, 25, 75)), (400, (60, 180, 75))):  # each in a colour of its own
+        own = pixels[0, x // 40].astype(float)
+        assert np.abs(drawn[100, x][::-1] - (own + colour) / 2).max() <= 2
 
 
 def red_squares_and_blue_bars(network) -> None:

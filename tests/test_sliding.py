@@ -206,6 +206,20 @@ def test_averaging_needs_probabilities_and_says_so(used, tmp_path, monkeypatch):
     assert inference.load(tmp_path, device="cpu").segment(picture(16, 16)).shape == (16, 16)
 
 
+def test_masks_beyond_memory_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "fake", "tests.fake_instance_network:FakeInstanceNetwork")
+    write(tmp_path, FakeInstanceNetwork(SPACE), "fake", {})
+    method = inference.load(tmp_path, device="cpu")
+    found = len(method.segment(picture(16, 16)))
+    monkeypatch.setattr(inference, "MASK_BYTES", found * 16 * 16)
+    assert len(method.segment(picture(16, 16))) == found > 0
+    monkeypatch.setattr(inference, "MASK_BYTES", found * 16 * 16 - 1)
+    with pytest.raises(
+        ValueError, match=f"small: {found} masks of 16 x 16 px are more than the .* GiB that are kept; give smaller"
+    ):
+        method.segment(picture(16, 16))
+
+
 def test_the_cost_is_that_of_all_passes(method):
     multiply_adds = {side: method().cost(side, side)["multiply_adds"] for side in (8, 16)}
     found = method(window=16, overlap=0.5, scales=[0.5, 1.0], flip=True).cost(40, 24)

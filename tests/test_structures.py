@@ -51,11 +51,36 @@ def test_the_things_of_a_panoptic_map():
     assert len(PanopticMap(np.ones((2, 2), np.int32), (Segment(1, 0),)).instances(SPACE)) == 0
 
 
-def test_instances_paint_in_score_order_and_leave_the_rest_void():
+def test_instances_paint_in_score_order():
     masks = np.array([[[1, 1, 0]], [[0, 1, 0]]], bool)
-    assert InstanceSet.build(masks, [1, 2], [0.9, 0.5]).semantic(SPACE).tolist() == [[1, 1, 255]]
-    assert InstanceSet.build(masks, [1, 2], [0.5, 0.9]).semantic(SPACE).tolist() == [[1, 2, 255]]
-    assert (InstanceSet.empty(2, 3).semantic(SPACE) == 255).all()
+    assert InstanceSet.build(masks, [1, 2], [0.9, 0.5]).semantic(SPACE).tolist() == [[1, 1, 0]]
+    assert InstanceSet.build(masks, [1, 2], [0.5, 0.9]).semantic(SPACE).tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("isthing", "uncovered"),
+    [((False, True, True), 0), ((True, True, False), 2), ((False, True, False), 255), ((True,) * 3, 255)],
+)
+def test_where_no_object_is_there_is_the_only_class_of_stuff(isthing, uncovered):
+    space = LabelSpace(SPACE.names, SPACE.colours, isthing)
+    assert InstanceSet.build([[[1, 0, 0]]], [1]).semantic(space).tolist() == [[1, uncovered, uncovered]]
+    assert (InstanceSet.empty(2, 3).semantic(space) == uncovered).all()
+
+
+def test_an_object_more_likely_wrong_than_right_is_not_painted():
+    masks = np.array([[[1, 1, 0]], [[0, 1, 1]], [[0, 0, 1]]], bool)
+    assert InstanceSet.build(masks, [1, 2, 1], [0.5, 0.49, 0.05]).semantic(SPACE).tolist() == [[1, 1, 0]]
+
+
+def test_the_objects_of_a_panoptic_map_go_with_it():
+    objects = InstanceSet.build([[[1, 0], [0, 1]]], [1], [0.3])
+    panoptic = PanopticMap(np.array([[1, 1], [0, 0]], np.int32), (Segment(1, 0),), objects)
+    assert panoptic.cropped(2, 1).objects.masks.tolist() == [[[1], [0]]]
+    assert panoptic.resized(2, 4).objects.masks.tolist() == [[[1, 1, 0, 0], [0, 0, 1, 1]]]
+    assert panoptic.resized(2, 2) is panoptic
+    assert len(panoptic.instances(SPACE)) == 0  # its things are what the map shows
+    bare = PanopticMap(panoptic.segments, panoptic.info)
+    assert bare.cropped(1, 1).objects is bare.resized(4, 4).objects is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +109,14 @@ def test_resizing_labels_samples_pixel_centres():
     assert resize_labels(labels, 2, 12)[1].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     ids = np.array([[1, (1 << 24) - 1]], np.int32)
     assert resize_labels(ids, 1, 4).tolist() == [[1, 1, (1 << 24) - 1, (1 << 24) - 1]]
+
+
+def test_a_mask_that_grows_has_no_stairs():
+    stairs = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    grown = InstanceSet.build(stairs[None], [1]).resized(16, 16).masks[0]
+    widths = grown.sum(axis=1)
+    assert np.diff(widths).max() <= 3 and np.diff(widths).min() >= 0  # nearest neighbour: steps of 4
+    assert np.array_equal(InstanceSet.build(grown[None], [1]).resized(4, 4).masks[0], stairs)
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -115,6 +148,10 @@ def test_probabilities_are_resized_before_the_decision():
         (lambda: PanopticMap(np.ones((2, 2), np.int32)), "ids \\[1\\] stand in the map and not in its info"),
         (lambda: PanopticMap(np.zeros((2, 2), np.int64)), "wanted \\(H, W\\) int32"),
         (lambda: PanopticMap(np.zeros((2, 2), np.int32), (Segment(1 << 24, 0),)), "must differ and lie in"),
+        (
+            lambda: PanopticMap(np.zeros((2, 3), np.int32), objects=InstanceSet.empty(2, 2)),
+            r"PanopticMap: segments are \(2, 3\) and objects \(2, 2\)",
+        ),
         (lambda: Target(LABELS, InstanceSet.empty(2, 2)), "Target: labels are"),
         (
             lambda: Sample("a", None, "a", np.zeros((2, 2, 3), np.uint8), PanopticMap.from_labels(LABELS, SPACE)),

@@ -11,6 +11,7 @@ LOSSES = {
     "iou_balanced": "pipeline.losses.iou_balanced:iou_balanced",
     "jaccard": "pipeline.losses.jaccard:jaccard",
     "lovasz": "pipeline.losses.lovasz:lovasz",
+    "own": "pipeline.losses.own:own",
     "sensitivity_specificity": "pipeline.losses.sensitivity_specificity:sensitivity_specificity",
     "shape_aware": "pipeline.losses.shape_aware:shape_aware",
     "tversky": "pipeline.losses.tversky:tversky",

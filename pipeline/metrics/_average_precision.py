@@ -85,6 +85,11 @@ class Recall:
         for found, limit in zip(self.found, self.limits, strict=True):
             found += (outcomes[:limit] == FOUND).sum(axis=0)
 
+    def join(self, other: Recall) -> None:
+        """Count another one's images too."""
+        self.wanted += other.wanted
+        self.found += other.found
+
     def recall(self) -> np.ndarray:
         """(M, A, T) float64, NaN at sizes of which there is no true object."""
         wanted = self.wanted[:, None]
@@ -104,6 +109,12 @@ class Ranking:
         self.wanted += wanted
         self.scores.append(scores)
         self.outcomes.append(outcomes)
+
+    def join(self, other: Ranking) -> None:
+        """Keep another one's images too, behind these."""
+        self.wanted += other.wanted
+        self.scores += other.scores
+        self.outcomes += other.outcomes
 
     def precision(self) -> np.ndarray:
         """(A, T) float64: the average over R recalls of the best precision at that recall or a higher one.

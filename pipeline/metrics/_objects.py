@@ -57,8 +57,11 @@ def true_objects(instances: InstanceSet) -> Objects:
 def found_objects(prediction: InstanceSet | PanopticMap, label_space: LabelSpace, *, most: int, most_per_class: int) -> Objects:
     """The objects with the highest scores: the first `most` of all, and beyond them the first ones of each class.
 
+    Of a panoptic map those that its things were chosen from, where it knows them: unsure ones count here, and rank last.
     Ordered by score, of equals by class. Only these are encoded, so that a noisy map of thousands of specks costs little.
     """
+    if isinstance(prediction, PanopticMap) and prediction.objects is not None:
+        prediction = prediction.objects
     if isinstance(prediction, InstanceSet):
         return _of_instances(prediction[_first(prediction.classes, prediction.scores, most, most_per_class)])
     things = [segment for segment in prediction.info if label_space.isthing[segment.category]]

@@ -30,7 +30,7 @@ class Instances:
     - `KIND_proposal_ar10`, `_ar100`, `_ar1000`: the same with so many of an image, whatever their class and the true one.
 
     A crowd need not be found, and what lies in it is neither right nor wrong. A semantic map has the objects it was divided
-    into, a panoptic one its things; their boxes are those around the masks.
+    into, a panoptic one those that its things were chosen from, else its things; their boxes are those around the masks.
 
     Parameters
     ----------
@@ -85,6 +85,15 @@ class Instances:
             self.rankings[kind][one].add(found.scores[these], outcomes, wanted)
             self.recalls[kind][one].add(outcomes, wanted)
         self.proposals[kind].add(*matched(np.arange(len(areas))[: PROPOSALS[-1]], np.arange(len(true_areas))))
+
+    def join(self, other: Instances) -> None:
+        """Count the images of another one too, behind its own."""
+        self.is_whole &= other.is_whole
+        for kind in KINDS:
+            pairs = [*zip(self.rankings[kind], other.rankings[kind], strict=True)]
+            pairs += [*zip(self.recalls[kind], other.recalls[kind], strict=True)]
+            for mine, theirs in [*pairs, (self.proposals[kind], other.proposals[kind])]:
+                mine.join(theirs)
 
     def scores(self) -> dict[str, float]:
         """Numbers in 0..1; one that does not exist is absent: of a size, say, that no true object has."""

@@ -34,7 +34,9 @@ def build(model: str, options: Mapping[str, object], *, classes: int):
     if faults:
         raise ValueError("\n".join(faults))
     random = {"pretrained": False} if "pretrained" in inspect.signature(network).parameters else {}
-    space = LabelSpace(tuple(f"class {index}" for index in range(classes)), ((0, 0, 0),) * classes, (False,) * classes)
+    # things, and behind them a class of stuff: a network that finds both has all its parts
+    isthing = (*(True,) * max(1, classes - 1), False)[:classes]
+    space = LabelSpace(tuple(f"class {index}" for index in range(classes)), ((0, 0, 0),) * classes, isthing)
     try:
         return network(space, **options | random)
     except (RuntimeError, IndexError, ZeroDivisionError) as error:  # torch's own checks of sizes

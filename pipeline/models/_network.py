@@ -36,7 +36,9 @@ class Network(nn.Module, ABC):
     stride = 1  # both sides of a batch are multiples of it
     wants_instances = False  # True: `Targets.instances` is filled
     gathers = False  # True: `losses` are those of all processes' rows, through `together`; else of this process's own
+    painting: dict | None = None  # where it predicts panoptic maps: options of `painting.fused`, which whoever predicts may set
     mean, std = IMAGENET_MEAN, IMAGENET_STD  # of RGB in 0..1; batches come normalised by them
+    judged_by: tuple[str, ...] = ("miou",)  # validation scores whose mean chooses the best epoch; of those that there are
 
     def __init__(self, label_space: LabelSpace):
         super().__init__()

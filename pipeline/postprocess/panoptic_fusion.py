@@ -1,9 +1,7 @@
 """Join a semantic and an instance prediction into a panoptic one."""
 
-import numpy as np
-
-from pipeline.painting import painted
-from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction, Segment
+from pipeline.painting import fused
+from pipeline.structures import InstanceSet, LabelSpace, PanopticMap, Prediction
 
 
 def panoptic_fusion(
@@ -13,21 +11,21 @@ def panoptic_fusion(
     label_space: LabelSpace,
     score_threshold: float = 0.5,
     overlap_threshold: float = 0.5,
-    stuff_area_px: int = 4096,
+    stuff_area_px: int | None = None,
 ) -> PanopticMap:
     """Things from the instances in score order, stuff from the semantic map around them.
 
     Parameters
     ----------
     semantic : gives the stuff classes
-    instance : an InstanceSet, or a PanopticMap whose things are taken
+    instance : an InstanceSet, or a PanopticMap whose objects are taken, or its things where it knows no more
     score_threshold : instances below it are dropped
     overlap_threshold : an instance of which a smaller share than this is still free is dropped
-    stuff_area_px : stuff segments of fewer pixels are dropped (4096 is meant for pictures of COCO's size)
+    stuff_area_px : stuff segments of fewer pixels are dropped; None: see `fused`
 
     Returns
     -------
-    PanopticMap of the shape of both; pixels that nothing claims are 0.
+    PanopticMap of the shape of both, with all instances as its `objects`; pixels that nothing claims are 0.
 
     Raises
     ------
@@ -40,17 +38,16 @@ def panoptic_fusion(
     if semantic.shape != instance.shape:
         raise ValueError(f"panoptic_fusion: the semantic map is {semantic.shape} and the instances {instance.shape}")
     if isinstance(instance, PanopticMap):
-        instance = instance.instances(label_space)
+        instance = instance.instances(label_space) if instance.objects is None else instance.objects
     if not isinstance(instance, InstanceSet):
         raise ValueError(
             f"panoptic_fusion: {type(instance).__name__} holds no instances; name an instance method in the fusion"
         )
-    things = painted(instance, score_threshold=score_threshold, overlap_threshold=overlap_threshold)
-    segments, info = things.segments, list(things.info)
-    labels = semantic.semantic(label_space)
-    for category, isthing in enumerate(label_space.isthing):
-        free = (labels == category) & (segments == 0)
-        if not isthing and np.count_nonzero(free) >= max(1, stuff_area_px):
-            info.append(Segment(len(info) + 1, category))
-            segments[free] = info[-1].id
-    return PanopticMap(segments, tuple(info))
+    return fused(
+        instance,
+        semantic.semantic(label_space),
+        label_space=label_space,
+        score_threshold=score_threshold,
+        overlap_threshold=overlap_threshold,
+        stuff_area_px=stuff_area_px,
+    )

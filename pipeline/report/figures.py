@@ -47,8 +47,9 @@ def method_styles(runs: Sequence[Run]) -> dict[str, Style]:
 
 
 def curves_figure(runs: Sequence[Run], styles: Mapping[str, Style]) -> str | None:
-    """Loss (training and validation) and validation mIoU over the epochs; None where no run has a history."""
+    """Loss (training and validation) and validation scores over the epochs; None where no run has a history."""
     trained = [run for run in runs if run.history]
+    objects = " (dotted: mask AP)" if any("val_mask_ap" in epoch for run in trained for epoch in run.history) else ""
     if not trained:
         return None
 
@@ -57,9 +58,10 @@ def curves_figure(runs: Sequence[Run], styles: Mapping[str, Style]) -> str | Non
             _curve(loss, run, "train_loss", styles[run.key], width=1.5, dash=(0, (1, 1.2)))
             _curve(loss, run, "val_loss", styles[run.key], width=2.2)
             _curve(score, run, "val_miou", styles[run.key], width=2.2)
+            _curve(score, run, "val_mask_ap", styles[run.key], width=1.5, dash=(0, (1, 1.2)))
             _mark_best(score, run, styles[run.key])
         loss.set_title("Loss: solid on validation, dotted on training images", loc="left")
-        score.set_title("mIoU on validation images; the mark is the epoch kept", loc="left")
+        score.set_title(f"mIoU{objects} on validation images; the mark is the epoch kept", loc="left")
         for axes in (loss, score):
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -146,10 +148,9 @@ def _curve(axes, run: Run, quantity: str, style: Style, *, width: float, dash=No
 
 
 def _mark_best(axes, run: Run, style: Style) -> None:
-    known = [epoch for epoch in run.history if "val_miou" in epoch]
-    if known:
-        best = max(known, key=lambda epoch: epoch["val_miou"])
-        axes.plot(best["epoch"], best["val_miou"], marker=style.marker, color=style.colour, markersize=8)
+    for epoch in run.history:
+        if epoch["epoch"] == run.model.get("best_epoch") and "val_miou" in epoch:
+            axes.plot(epoch["epoch"], epoch["val_miou"], marker=style.marker, color=style.colour, markersize=8)
 
 
 def _svg(name: str, paint: Callable, *, columns: int, height: float) -> str:

@@ -20,6 +20,7 @@ MAX_GROUPS = 30  # more make no readable table
 MAX_NUMBERED = 12  # classes up to which a confusion matrix has numbers in its cells
 MAX_NAMED = 40  # and up to which it has names beside it
 CELL_PX = 26
+LEGIBLE = 3  # tiles beside each other where names are written in them
 PLOT_PX = 240  # side of a reliability diagram
 
 
@@ -55,6 +56,9 @@ def _context(
 ) -> dict[str, object]:
     """Everything that page.html names."""
     styles = figures.method_styles(runs)
+    samples = _samples(dataset, [row.run for row in table.rows], counts, runs)
+    most_tiles = 1 + max((len(sample["tiles"]) for sample in samples), default=0)
+    has_objects = any(tile["layer"] and tile["layer"].is_drawn for sample in samples for tile in sample["tiles"])
     ordered = [row.run for row in table.rows]
     names = dataset.label_space.names
     return {
@@ -78,8 +82,9 @@ def _context(
         "reliabilities": [_reliability(run) for run in ordered if run.reliability],
         "plot": PLOT_PX,
         "panel_px": min(660, max(300, 80 + 34 * len(names))),
-        "samples": _samples(dataset, ordered, counts, runs),
-        "tile_columns": _balanced(2 + len(runs)),
+        "samples": samples,
+        "has_objects": has_objects,
+        "tile_columns": _balanced(most_tiles, most=LEGIBLE if has_objects else 7),
         "provenance": [_provenance(run) for run in ordered],
         "dash": DASH,
     }
@@ -219,7 +224,10 @@ def _reliability(run: Run) -> dict:
 
 
 def _samples(dataset: Dataset, ordered: Sequence[Run], counts: Counts, runs: Sequence[Run]) -> list[dict]:
-    """For each kept test image: the photo, the truth, and every method's mask with its mIoU on that image alone."""
+    """For each kept test image: the photo, and each method's layer with its mIoU on that image alone.
+
+    The truth stands in front of the first method of its form: classes, objects, or both.
+    """
     kept = {one for run in ordered for one in run.samples}
     scores = miou(counts.intersection, counts.union)  # (M, N)
     position = {run.key: index for index, run in enumerate(runs)}
@@ -227,13 +235,18 @@ def _samples(dataset: Dataset, ordered: Sequence[Run], counts: Counts, runs: Seq
     for one in [name for name in dataset.ids("test") if name in kept]:
         sample = dataset.sample("test", one)
         index = counts.images.index(one) if one in counts.images else None
-        tiles = []
+        classes = pictures.mask(dataset.label_space.paint(sample.truth.semantic(dataset.label_space)))
+        tiles, truths = [], set()
         for run in ordered:
+            layer = pictures.layer(run.samples[one]) if one in run.samples else None
+            kept_truth = run.true_sample(one)
+            truth = pictures.layer(kept_truth) if kept_truth else pictures.Layer(classes, is_drawn=False)
+            if layer and truth not in truths:
+                truths.add(truth)
+                tiles.append({"run": None, "layer": truth, "miou": ""})
             score = float("nan") if index is None else scores[position[run.key], index]
-            address = pictures.mask(pictures.read_mask(run.samples[one])) if one in run.samples else None
-            tiles.append({"run": run, "picture": address, "miou": DASH if np.isnan(score) else f"{score:.2f}"})
-        truth = pictures.mask(dataset.label_space.paint(sample.truth.semantic(dataset.label_space)))
-        samples.append({"id": one, "photo": pictures.photo(sample.image), "truth": truth, "tiles": tiles})
+            tiles.append({"run": run, "layer": layer, "miou": DASH if np.isnan(score) else f"{score:.2f}"})
+        samples.append({"id": one, "photo": pictures.photo(sample.image), "tiles": tiles})
     return samples
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,27 @@ def mask(colours: np.ndarray) -> str:
     values, index = np.unique(small, return_inverse=True)
     rgb = np.stack([values >> 16, values >> 8 & 255, values & 255], axis=1).astype(np.uint8)  # (colours, 3)
     return _address(_png(index.reshape(small.shape), rgb), "png")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a page lays over a photo: a data address; drawn at a page's size, or else a colour for each pixel."""
+
+    address: str
+    is_drawn: bool
+
+
+def layer(path: Path) -> Layer:
+    """A prediction as it was kept: with objects drawn as it is, colour-coded as `mask` makes it.
+
+    Raises
+    ------
+    ValueError : no picture can be read there.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is not None and picture.ndim == 3 and picture.shape[2] == 4:
+        return Layer(_address(path.read_bytes(), "png"), is_drawn=True)
+    return Layer(mask(read_mask(path)), is_drawn=False)
 
 
 def heat(shares: np.ndarray) -> str:

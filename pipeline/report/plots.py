@@ -8,7 +8,7 @@ import numpy as np
 from pipeline import files
 from pipeline.report.runs import Run, confusion_matrix, row_shares
 
-CURVES = ("train_loss", "val_loss", "val_miou")
+CURVES = ("train_loss", "val_loss", "val_miou", "val_mask_ap")
 
 
 def write_curves(runs: Sequence[Run], path: Path) -> None:

@@ -102,8 +102,13 @@ class Run:
 
     @cached_property
     def samples(self) -> dict[str, Path]:
-        """Image id -> colour-coded prediction."""
+        """Image id -> layer of the prediction; that of the truth lies beside it in truth/."""
         return {path.stem: path for path in sorted((self.folder / "samples").glob("*.png"))}
+
+    def true_sample(self, image: str) -> Path | None:
+        """The layer of the truth in the form of this method's predictions, where one is kept."""
+        path = self.folder / "samples/truth" / f"{image}.png"
+        return path if path.is_file() else None
 
 
 def find_runs(methods: Mapping[str, object], folder: str | Path) -> list[Run]:

@@ -1,4 +1,4 @@
-"""The training on the console: a bar with loss, mIoU and the time left; plain lines where nobody watches."""
+"""The training on the console: a bar with loss, scores and the time left; plain lines where nobody watches."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -6,6 +6,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.training.loop import Trainer
 from pipeline.training.state import Progress as TrainingProgress
 from pipeline.training.watch import Watch
+
+SCORES = {"val_miou": "mIoU", "val_mask_ap": "mask AP"}  # as the reader knows them
 
 
 class ConsoleWatch(Watch):
@@ -25,7 +27,7 @@ class ConsoleWatch(Watch):
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.miou = "  -  "
+        self.scores = "mIoU   -  "
 
     def __enter__(self):
         self.bar.__enter__()
@@ -53,18 +55,18 @@ class ConsoleWatch(Watch):
     def stepped(self, progress: TrainingProgress) -> None:
         loss = sum(progress.sums.values()) / max(progress.seen, 1)
         epoch = f"epoch {progress.epoch + 1}/{self.epochs}"
-        self.bar.update(self.task, completed=progress.step, scores=f"{epoch}  loss {loss:.3f}  mIoU {self.miou}")
+        self.bar.update(self.task, completed=progress.step, scores=f"{epoch}  loss {loss:.3f}  {self.scores}")
 
     def epoch_ended(self, progress: TrainingProgress) -> None:
         row = progress.history[-1]
-        self.miou = f"{row['val_miou']:.3f}"
-        best = f"{progress.best_miou:.3f} (epoch {progress.best_epoch})"
+        self.scores = ", ".join(f"{shown} {row[name]:.3f}" for name, shown in SCORES.items() if name in row)
+        best = f"{progress.best_score:.3f} (epoch {progress.best_epoch})"
         if not self.console.is_terminal:
             per_epoch_s = progress.elapsed_s / progress.epoch
             left = "" if progress.is_finished else f", about {per_epoch_s * (self.epochs - progress.epoch):.0f} s left"
             self.console.print(
                 f"{self.name}: epoch {progress.epoch}/{self.epochs}: loss {row['train_loss']:.3f}, "
-                f"val loss {row['val_loss']:.3f}, val mIoU {self.miou}, best {best}{left}",
+                f"val loss {row['val_loss']:.3f}, val {self.scores}, best {best}{left}",
                 highlight=False,
                 soft_wrap=True,
             )

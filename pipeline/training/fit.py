@@ -120,6 +120,7 @@ def write_model(folder: Path, model: dict, arrays: TrainingArrays, network: Netw
 
 def _described(model: dict, arrays: TrainingArrays, network: Network, progress: Progress) -> dict:
     """model.json: everything needed to use the weights elsewhere, and to know where they come from."""
+    best = next((row for row in progress.history if row["epoch"] == progress.best_epoch), {})
     return {
         "name": model["name"],
         "kind": "network",
@@ -132,6 +133,6 @@ def _described(model: dict, arrays: TrainingArrays, network: Network, progress: 
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "batch_size": progress.batch_size,
         "best_epoch": progress.best_epoch,
-        "best_val_miou": progress.best_miou,
+        **{f"best_{name}": best[name] for name in ("val_miou", "val_mask_ap") if name in best},
         **model,
     }

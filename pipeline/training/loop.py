@@ -219,7 +219,7 @@ class Trainer:
         self._tell_criterion(progress)  # here too: after a resume there may be no step left in the epoch
         self.processes.share_state(self.network)
         self.processes.share_state(self.updates.evaluated)
-        val_losses, miou = validate(
+        val_losses, scores = validate(
             self.updates.evaluated,
             self.arrays.split("val"),
             batch_pixels=self.batch_size * max(height * width for height, width in self.sizes),
@@ -237,14 +237,15 @@ class Trainer:
             "epoch": epoch,
             "train_loss": sum(train_losses.values()),
             "val_loss": sum(val_losses.values()),
-            "val_miou": miou,
+            **{f"val_{name}": value for name, value in scores.items()},
             "learning_rate": self.updates.rate,
         }
         row |= {f"train_{name}": value for name, value in train_losses.items()}
         progress.history.append(row)
         progress.epoch, progress.sums, progress.seen = epoch, {}, 0
-        if miou > progress.best_miou:
-            progress.best_miou, progress.best_epoch, progress.stale_epochs = miou, epoch, 0
+        score = float(np.mean([scores[name] for name in self.network.judged_by if name in scores] or [scores["miou"]]))
+        if score > progress.best_score:
+            progress.best_score, progress.best_epoch, progress.stale_epochs = score, epoch, 0
             if self.processes.is_first:
                 self.checkpoint.save_best(self.updates.evaluated, epoch)
         else:

@@ -26,7 +26,7 @@ class Progress:
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs finished
     best_epoch: int = 0
-    best_miou: float = -1.0
+    best_score: float = -1.0  # of what the network is judged by
     stale_epochs: int = 0  # since the best one
     batch_size: int = 0  # samples of all processes together; what "auto" found
     elapsed_s: float = 0.0
