@@ -249,7 +249,7 @@ def test_confusion_table_lists_every_pair_and_nothing_where_it_occurs():
 def test_instances_are_scored_by_painting_and_leave_nothing_elsewhere():
     masks = np.array([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], bool)
     metric = Confusion(SPACE)
-    metric.update(sample(maps([0, 1, 1, 2])), InstanceSet.build(masks, [0, 1], scores=[0.4, 0.9]))
+    metric.update(sample(maps([0, 1, 1, 2])), InstanceSet.build(masks, [0, 1], scores=[0.6, 0.9]))
     np.testing.assert_array_equal(metric.matrix, [[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 1]])
 
 

@@ -132,6 +132,7 @@ def test_a_killed_process_ends_the_run_and_one_process_goes_on(project, training
     assert resumed.returncode == 0 and "goes on at step" in resumed.stderr
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_were_stopped(project):
     params = project.params()
     params["networks"]["unet"]["fit"]["epochs"] = 61  # another training
