@@ -77,7 +77,7 @@ class CocoFolder:
             panoptic = PanopticMap.from_labels(prediction.semantic(self.label_space), self.label_space)
         if isinstance(prediction, InstanceSet):
             return panoptic, prediction
-        return panoptic, panoptic.instances(self.label_space) if panoptic.objects is None else panoptic.objects
+        return panoptic, panoptic.every_object(self.label_space)
 
 
 def read_ids(file: Path, names: Sequence[str]) -> dict[str, int | str]:

@@ -73,4 +73,4 @@ def objects_of(prediction: Prediction, label_space: LabelSpace) -> InstanceSet:
     panoptic = panoptic_form(prediction)
     if panoptic is None:
         raise ValueError("its things are not told apart, and have no boxes; score the run with `instances: components`")
-    return panoptic.instances(label_space) if panoptic.objects is None else panoptic.objects
+    return panoptic.every_object(label_space)

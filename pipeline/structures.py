@@ -265,6 +265,10 @@ class PanopticMap:
             [segment.iscrowd for segment in things],
         )
 
+    def every_object(self, label_space: LabelSpace) -> InstanceSet:
+        """What its things were chosen from; the things themselves where that is not known."""
+        return self.instances(label_space) if self.objects is None else self.objects
+
     def cropped(self, height: int, width: int) -> PanopticMap:
         """The top left `height` x `width` pixels; segments that vanish leave `info`."""
         objects = None if self.objects is None else self.objects.cropped(height, width)
