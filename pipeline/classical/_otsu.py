@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numba import njit
 
 
 def histogram(grey: np.ndarray) -> np.ndarray:
@@ -36,18 +37,29 @@ def otsu_thresholds(counts: np.ndarray, levels: int) -> list[int]:
     if len(values) <= levels:
         return values[:-1].tolist()
     pixels = counts[values].astype(np.float64)
-    number, total = (np.concatenate([[0.0], np.cumsum(one)]) for one in (pixels, pixels * values))  # (V + 1,)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        groups = (total[1:] - total[:-1, None]) ** 2 / (number[1:] - number[:-1, None])  # (V, V): of the values i..j
-    groups[np.tri(len(values), k=-1, dtype=bool)] = -np.inf
-    best, ends = groups[:, -1], []  # best[i]: of the values from i on in one group, in two, ...
-    for left in range(levels - 1, 0, -1):
-        needed = groups[: 1 if left == 1 else None, :-1]  # of all groups together, only those from the first value on
-        split = needed + best[1:]
-        ends.append(split.argmax(axis=1))  # where the first of these groups ends
-        best = split[np.arange(len(split)), ends[-1]]
-    found, start = [], 0
-    for end in reversed(ends):
-        found.append(int(values[end[start]]))
-        start = end[start] + 1
-    return found
+    return values[_last_of_groups(pixels, pixels * values, levels)].tolist()
+
+
+@njit(cache=True, nogil=True)
+def _last_of_groups(pixels, sums, levels):
+    """(levels - 1,): the last value of each group but the highest; `pixels` and `sums` are (V,), those of each value."""
+    count = len(pixels)
+    best = np.zeros((levels, count))  # of the values from i on, in one group, in two, ...
+    last = np.zeros((levels, count), np.int64)  # where the first of these groups ends
+    for more in range(levels):  # groups after the first
+        for start in range(count - more if more < levels - 1 else 1):  # of all groups together, only from the first value on
+            number, total = 0.0, 0.0
+            for end in range(start, count - more):
+                number += pixels[end]
+                total += sums[end]
+                if more == 0 and end < count - 1:
+                    continue
+                found = total * total / number + (best[more - 1, end + 1] if more else 0.0)
+                if found > best[more, start]:
+                    best[more, start], last[more, start] = found, end
+    ends = np.empty(levels - 1, np.int64)
+    start = 0
+    for group in range(levels - 1):
+        ends[group] = last[levels - 1 - group, start]
+        start = ends[group] + 1
+    return ends

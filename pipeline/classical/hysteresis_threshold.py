@@ -54,8 +54,11 @@ class HysteresisThreshold(VotedSegments):
         low, high = self._thresholds(brightness)
         _, fair = cv2.threshold(brightness, min(low, 255), 1, cv2.THRESH_BINARY)
         count, parts = cv2.connectedComponents(fair, connectivity=self.connectivity)
+        is_strong = brightness > int(high)  # whole numbers: all are above 8.7 that are above 8
+        begins = is_strong.copy()  # one look-up for each run of strong pixels in a row: they are of one part
+        np.greater(is_strong[:, 1:], is_strong[:, :-1], out=begins[:, 1:])
         is_kept = np.zeros(max(count, 1 << 16), np.uint8)
-        is_kept[parts[brightness > int(high)]] = 1  # whole numbers: all are above 8.7 that are above 8
+        is_kept[parts[begins]] = 1
         if count > 1 << 16:
             return is_kept[parts]
         return cv2.LUT(parts.astype(np.uint16), is_kept[None])  # five times as fast
