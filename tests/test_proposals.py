@@ -112,9 +112,20 @@ def test_the_authors_sharpmask():
     added = (512 + 1) * 32 * 10 * 10 + (9 * 2 + 1)
     horizontal = [(1024, 64, 32, 16), (512, 64, 16, 8), (256, 64, 8, 4), (64, 32, 4, 2)]
     vertical = [(32, 32, 16), (16, 16, 8), (8, 8, 4), (4, 4, 2)]
+    added += sum(2 * widths[0] for widths in horizontal)  # ours: their normalisation
     for widths in horizontal + vertical:
         added += sum((9 * inputs + 1) * outputs for inputs, outputs in pairwise(widths))
     assert count(published(SharpMask, isthing=True)) - count(published(DeepMask, isthing=True)) == added
+
+
+def test_sharpmask_learns_from_an_encoders_maps_however_large_they_are(small):
+    network = small(SharpMask).train()
+    maps = [
+        torch.randn(2, inputs, 96 // stride, 96 // stride)
+        for inputs, stride in zip(network.encoder.channels, network.encoder.strides, strict=True)
+    ]
+    for one, enlarged in zip(network.details(maps), network.details([10 * one for one in maps]), strict=True):
+        assert torch.allclose(one, enlarged, atol=1e-3) and one.std() > 0.01
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tf_efficientnet_lite0", "torchvision/mobilenet_v3_large"])

@@ -33,7 +33,8 @@ class SharpMask(ProposalNetwork):
     Pinheiro et al. 2016, Learning to Refine Object Segments, arXiv:1603.08695: sections 3.2 (the modules as two branches that
     are added, of which the horizontal one is computed once for a picture), 3.3 (training in two stages). Layers as in the
     authors' code, facebookresearch/deepmask, but that the horizontal branches see the border before it is cut off: so that a
-    patch alone gives what it gives in its picture.
+    patch alone gives what it gives in its picture; and that they begin with batch normalisation: some encoders' maps are ten
+    times as large as a ResNet's, and the narrow layers behind, of two channels at last, never recover from the first steps.
     """
 
     def add_layers(self, *, rank, is_trained):
@@ -50,7 +51,7 @@ class SharpMask(ProposalNetwork):
         widths = [WIDTH // 2**step for step in range(5)]
         channels = [self.encoder.channels[place] for place in self.places]
         self.horizontal = nn.ModuleList(
-            convolutions(inputs, min(MOST_HIDDEN, inputs // 2), width, width // 2)
+            nn.Sequential(nn.BatchNorm2d(inputs), convolutions(inputs, min(MOST_HIDDEN, inputs // 2), width, width // 2))
             for inputs, width in zip(channels, widths[:-1], strict=True)
         )
         self.vertical = nn.ModuleList(convolutions(width, width, width // 2) for width in widths[:-1])
