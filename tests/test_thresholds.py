@@ -70,6 +70,11 @@ def test_otsu_thresholds_equal_scikit_image(levels):
         assert otsu_thresholds(counts, levels) == threshold_multiotsu(hist=beside, classes=levels).tolist()
 
 
+def test_of_equal_choices_the_lowest_thresholds_are_taken():
+    assert otsu_thresholds(np.bincount([0, 1, 2, 3], minlength=256), 3) == [0, 1]
+    assert otsu_thresholds(np.bincount([5, 6, 7], minlength=256), 2) == [5]
+
+
 def test_two_levels_are_otsu():
     for seed in range(20):
         grey = scene(seed)

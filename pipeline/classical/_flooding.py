@@ -1,115 +1,102 @@
-"""Flooding from markers: over a relief, or over a picture in the order of likeness."""
+"""Flooding of a relief from markers."""
 
-import cv2
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
+
+from pipeline.classical._compiled import compiled
 
 LEVELS = 256  # heights of a relief
 
 
 def flooded(relief: np.ndarray, markers: np.ndarray, *, dams: np.ndarray | None = None) -> np.ndarray:
-    """The watershed of a relief from markers: each pixel is reached over the lowest pass, of equal ones over the nearest.
+    """The watershed of a relief from markers: each pixel is reached over the lowest pass.
 
-    It is scikit-image's watershed with 4 neighbours, but for ties between markers.
+    On level ground water spreads at an even pace. It is scikit-image's watershed with 4 neighbours, but for ties of markers.
 
     Parameters
     ----------
     relief : (H, W) uint8
     markers : (H, W) int32, 0 where there is none
-    dams : (H, W) bool, what is not flooded; no marker stands there
+    dams : (H, W) bool, what is not flooded, markers there included
 
     Returns
     -------
     (H, W) int32, the marker of each pixel; 0 on dams, and where no marker reaches
 
+    Raises
+    ------
+    ValueError : relief and markers differ in size.
+
     References
     ----------
-    Meyer 1992, Color image segmentation (the queue); Cousty et al. 2009, Watershed cuts, IEEE TPAMI 31(8) (a watershed from
+    Meyer 1992, Color image segmentation (the queues); Cousty et al. 2009, Watershed cuts, IEEE TPAMI 31(8) (a watershed from
     markers is a minimum spanning forest).
     """
-    return np.maximum(_flood(relief, markers, dams)[1:-1, 1:-1], 0)
+    if relief.shape != markers.shape:  # compiled loops do not look
+        raise ValueError(f"flooded: the relief is {relief.shape} and the markers are {markers.shape}")
+    dams = np.zeros(relief.shape, bool) if dams is None else dams
+    relief, markers, dams = (np.ascontiguousarray(one) for one in (relief, markers, dams))
+    basins = _laid_out(relief, markers, dams)
+    _flood(relief, basins)
+    return np.maximum(basins[1:-1, 1:-1], 0)
 
 
-@njit(cache=True, nogil=True)
-def _flood(relief, markers, dams):
-    """(H + 2, W + 2) int32: the marker of each pixel, 0 on dams and on the frame, the height less LEVELS where dry.
+@compiled("int32[:,::1](uint8[:,::1], int32[:,::1], boolean[:,::1])")
+def _laid_out(relief, markers, dams):
+    """(H + 2, W + 2): the marker of a pixel, 0 on dams and on a frame, the height less LEVELS where dry.
 
-    One array holds what is asked of a neighbour, and one the queues of all heights, one after the other, as long as each can
-    become: on large pictures it is the memory that takes the time. Places are unsigned, else numba asks each whether it counts
-    from the end.
+    So one look tells all of a neighbour: on large pictures it is the memory that takes the time.
     """
     height, width = relief.shape
-    stride = width + 2
-    basins = np.zeros((height + 2) * stride, np.int32)
-    last = np.zeros(LEVELS + 1, np.int64)  # where the queue of a height ends; here its length, one place further on
+    basins = np.zeros((height + 2, width + 2), np.int32)
     for row in range(height):
         for column in range(width):
-            if dams is not None and dams[row, column]:
-                continue
             marker = markers[row, column]
-            basins[(row + 1) * stride + column + 1] = marker if marker > 0 else np.int32(relief[row, column]) - LEVELS
-            last[relief[row, column] + 1] += 1
-    last = np.cumsum(last)
-    first = last.copy()
-    queues = np.empty(last[LEVELS], np.uint32)
+            if not dams[row, column]:
+                basins[row + 1, column + 1] = marker if marker > 0 else np.int32(relief[row, column]) - LEVELS
+    return basins
 
-    up, left = uint64(stride), uint64(1)
+
+@compiled("void(int64, int32[::1], uint64, uint32[::1], uint64, uint32[::1], int64[::1])")
+def _flood_level(level, flat, up, order, count, queues, last):
+    """Flood what `count` places in `order` reach at a level; what lies higher waits in its queue."""
+    one, taken = uint64(1), uint64(0)
+    while taken < count:
+        place = uint64(order[taken])
+        taken += one
+        for neighbour in (place - up, place - one, place + one, place + up):
+            height = flat[neighbour] + LEVELS
+            if height >= LEVELS:
+                continue  # wet already, or a dam
+            flat[neighbour] = flat[place]
+            if height <= level:
+                order[count] = neighbour
+                count += one
+            else:
+                queues[uint64(last[uint64(height)])] = neighbour
+                last[uint64(height)] += 1
+
+
+@compiled("void(uint8[:,::1], int32[:,::1])")
+def _flood(relief, basins):
+    """Flood in place: at each level first the pixels that wait for it, in the order in which they were reached.
+
+    Places are unsigned, else numba asks of each whether it counts from the end.
+    """
+    height, width = relief.shape
+    flat, up, one = basins.ravel(), uint64(width + 2), uint64(1)
+    lengths = np.bincount(relief.ravel(), minlength=LEVELS)
+    last = np.cumsum(lengths) - lengths  # one array holds the queues of all heights, one after the other
+    queues, order = np.empty(relief.size, np.uint32), np.empty(relief.size, np.uint32)
     for row in range(height):
         for column in range(width):
-            place = uint64((row + 1) * stride + column + 1)
-            if basins[place] > 0 and (
-                basins[place - up] < 0 or basins[place - left] < 0 or basins[place + left] < 0 or basins[place + up] < 0
-            ):
-                level = relief[row, column]
-                queues[last[level]] = place
-                last[level] += 1
-
-    level = 0
-    while level < LEVELS:
-        if first[level] == last[level]:
-            level += 1
-            continue
-        place = uint64(queues[uint64(first[level])])
-        first[level] += 1
-        for neighbour in (place - up, place - left, place + left, place + up):
-            if basins[neighbour] < 0:
-                beside = basins[neighbour] + LEVELS
-                basins[neighbour] = basins[place]
-                queues[uint64(last[uint64(beside)])] = neighbour
-                last[uint64(beside)] += 1
-                level = min(level, beside)  # water runs down
-    return basins.reshape(height + 2, stride)
-
-
-def grown(image: np.ndarray, markers: np.ndarray) -> np.ndarray:
-    """Markers grown over a picture; of all pixels beside a region the one most like its neighbour inside joins next.
-
-    Likeness is the greatest difference in a channel.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-    markers : (H, W) int32, 0 where there is none; at least one is positive
-
-    Returns
-    -------
-    (H, W) int32, the marker of each pixel
-    """
-    padded = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    labels = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cv2.watershed(padded, labels)  # leaves lines between the regions, and a frame, below 0
-    colours, flat, width = padded.reshape(-1, 3), labels.ravel(), labels.shape[1]
-    is_open = np.zeros(labels.shape, bool)
-    np.less_equal(labels[1:-1, 1:-1], 0, out=is_open[1:-1, 1:-1])
-    open_pixels = np.flatnonzero(is_open)
-    while open_pixels.size:
-        best, label = np.full(open_pixels.shape, 256, np.int16), np.zeros(open_pixels.shape, np.int32)
-        for step in (-width, -1, 1, width):
-            neighbours = open_pixels + step
-            beside, costs = flat[neighbours], cv2.absdiff(colours[open_pixels], colours[neighbours]).max(axis=1)
-            is_better = (beside > 0) & (costs < best)
-            np.copyto(best, costs, where=is_better)
-            np.copyto(label, beside, where=is_better)
-        flat[open_pixels] = label
-        open_pixels = open_pixels[label == 0]  # inside a thick line; their neighbours have a label now
-    return labels[1:-1, 1:-1]
+            place = uint64(row + 1) * up + uint64(column + 1)
+            if flat[place] > 0 and min(flat[place - up], flat[place - one], flat[place + one], flat[place + up]) < 0:
+                queues[last[relief[row, column]]] = place
+                last[relief[row, column]] += 1
+    start = 0
+    for level in range(LEVELS):
+        count = last[level] - start
+        order[:count] = queues[start : last[level]]
+        _flood_level(level, flat, up, order, uint64(count), queues, last)
+        start += lengths[level]

@@ -2,7 +2,8 @@
 
 import cv2
 import numpy as np
-from numba import njit
+
+from pipeline.classical._compiled import compiled
 
 
 def histogram(grey: np.ndarray) -> np.ndarray:
@@ -40,26 +41,31 @@ def otsu_thresholds(counts: np.ndarray, levels: int) -> list[int]:
     return values[_last_of_groups(pixels, pixels * values, levels)].tolist()
 
 
-@njit(cache=True, nogil=True)
+@compiled("Tuple((float64, int64))(float64[::1], float64[::1], float64[::1], int64)")
+def _first_group(pixels, sums, rest, start):
+    """What the values from `start` on give at best, and where the first of their groups then ends; see `_last_of_groups`."""
+    best, last, number, total = -np.inf, start, 0.0, 0.0
+    for end in range(start, len(pixels)):
+        number += pixels[end]
+        total += sums[end]
+        found = total * total / number + rest[end + 1]
+        if found > best:
+            best, last = found, end
+    return best, last
+
+
+@compiled("int64[::1](float64[::1], float64[::1], int64)")
 def _last_of_groups(pixels, sums, levels):
     """(levels - 1,): the last value of each group but the highest; `pixels` and `sums` are (V,), those of each value."""
     count = len(pixels)
-    best = np.zeros((levels, count))  # of the values from i on, in one group, in two, ...
-    last = np.zeros((levels, count), np.int64)  # where the first of these groups ends
-    for more in range(levels):  # groups after the first
-        for start in range(count - more if more < levels - 1 else 1):  # of all groups together, only from the first value on
-            number, total = 0.0, 0.0
-            for end in range(start, count - more):
-                number += pixels[end]
-                total += sums[end]
-                if more == 0 and end < count - 1:
-                    continue
-                found = total * total / number + (best[more - 1, end + 1] if more else 0.0)
-                if found > best[more, start]:
-                    best[more, start], last[more, start] = found, end
-    ends = np.empty(levels - 1, np.int64)
-    start = 0
+    best = np.full((levels + 1, count + 1), -np.inf)  # of the values from i on in no group, in one, in two, ...
+    best[0, count] = 0.0
+    last = np.zeros((levels + 1, count), np.int64)
+    for groups in range(1, levels + 1):
+        for start in range(count if groups < levels else 1):  # of all groups together, only from the first value on
+            best[groups, start], last[groups, start] = _first_group(pixels, sums, best[groups - 1], start)
+    ends, start = np.empty(levels - 1, np.int64), 0
     for group in range(levels - 1):
-        ends[group] = last[levels - 1 - group, start]
+        ends[group] = last[levels - group, start]
         start = ends[group] + 1
     return ends

@@ -44,7 +44,7 @@ class AdaptiveThreshold(VotedSegments):
         light = grey(image)
         if self.kind == "mean":
             return cv2.adaptiveThreshold(light, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, self.window_px, self.offset)
-        # what cv2.adaptiveThreshold gives with ADAPTIVE_THRESH_GAUSSIAN_C, without its detour over floats: twice as fast
+        # what cv2.adaptiveThreshold gives with ADAPTIVE_THRESH_GAUSSIAN_C, but for ties, without its slow detour over floats
         weights = cv2.getGaussianKernel(self.window_px, 0)
         around = cv2.sepFilter2D(light, cv2.CV_8U, weights, weights, borderType=cv2.BORDER_REPLICATE)
         return (cv2.subtract(light, around, dtype=cv2.CV_16S) > -self.offset).view(np.uint8)

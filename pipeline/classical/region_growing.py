@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from pipeline.classical._flooding import grown
+from pipeline.classical._growing import grown
 from pipeline.classical._method import lab
 from pipeline.classical._operators import smoothed
 from pipeline.classical._regions import VotedRegions
