@@ -190,6 +190,20 @@ def test_flooded_by_hand():
     assert flood([0, 10, 5, 5, 5, 5, 10, 0], [1, 0, 0, 0, 0, 0, 0, 2]) == [1, 1, 1, 1, 2, 2, 2, 2]  # behind equal passes too
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (1, 9), (3, 0)])
+def test_flooded_takes_any_size(shape):
+    assert np.array_equal(flooded(np.zeros(shape, np.uint8), np.ones(shape, np.int32)), np.ones(shape))
+
+
+def test_flooded_takes_arrays_however_they_lie():
+    relief, markers = np.arange(12, dtype=np.uint8).reshape(3, 4), np.eye(3, 4, dtype=np.int32)
+    wanted = flooded(relief, markers)
+    assert np.array_equal(flooded(np.asfortranarray(relief), markers[::-1][::-1]), wanted)
+    relief.setflags(write=False)
+    markers.setflags(write=False)
+    assert np.array_equal(flooded(relief, markers), wanted)
+
+
 def test_flooded_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"the relief is \(2, 3\) and the markers are \(3, 2\)"):
         flooded(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.int32))

@@ -35,7 +35,7 @@ def flooded(relief: np.ndarray, markers: np.ndarray, *, dams: np.ndarray | None 
     if relief.shape != markers.shape:  # compiled loops do not look
         raise ValueError(f"flooded: the relief is {relief.shape} and the markers are {markers.shape}")
     dams = np.zeros(relief.shape, bool) if dams is None else dams
-    relief, markers, dams = (np.ascontiguousarray(one) for one in (relief, markers, dams))
+    relief, markers, dams = (np.require(one, requirements="CW") for one in (relief, markers, dams))  # as they are compiled for
     basins = _laid_out(relief, markers, dams)
     _flood(relief, basins)
     return np.maximum(basins[1:-1, 1:-1], 0)
