@@ -1,6 +1,7 @@
 """Imports run one way, and the heavy servers are imported in one place each."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ ONLY_IN = {"mlflow": {"pipeline/tracking.py"}, "prefect": {"pipeline/flow.py"}, 
 FILES = sorted(path.relative_to(ROOT).as_posix() for folder in ("pipeline", "stages") for path in (ROOT / folder).rglob("*.py"))
 
 
+@cache
 def imported(name: str) -> set[str]:
     """Every module that a file imports, anywhere in it; `from a import b` counts as a and as a.b."""
     found = set()
